@@ -1,0 +1,1 @@
+"""Ask a Strata server for predictions and for the activations of any layer."""

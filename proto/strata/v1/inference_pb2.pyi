@@ -1,0 +1,67 @@
+from strata.v1 import catalog_pb2 as _catalog_pb2
+from strata.v1 import tensor_pb2 as _tensor_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class PredictRequest(_message.Message):
+    __slots__ = ("model", "tensors", "images", "top_k")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    TOP_K_FIELD_NUMBER: _ClassVar[int]
+    model: _catalog_pb2.ModelReference
+    tensors: _tensor_pb2.Tensors
+    images: _tensor_pb2.Images
+    top_k: int
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., top_k: _Optional[int] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("model", "outputs", "predictions")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    model: _catalog_pb2.ModelReference
+    outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+
+class Prediction(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedCompositeFieldContainer[Label]
+    def __init__(self, labels: _Optional[_Iterable[_Union[Label, _Mapping]]] = ...) -> None: ...
+
+class Label(_message.Message):
+    __slots__ = ("name", "index", "score")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    index: int
+    score: float
+    def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
+
+class GetActivationsRequest(_message.Message):
+    __slots__ = ("model", "tensors", "images", "layers")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    TENSORS_FIELD_NUMBER: _ClassVar[int]
+    IMAGES_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    model: _catalog_pb2.ModelReference
+    tensors: _tensor_pb2.Tensors
+    images: _tensor_pb2.Images
+    layers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class GetActivationsResponse(_message.Message):
+    __slots__ = ("model", "activations")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    model: _catalog_pb2.ModelReference
+    activations: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., activations: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...

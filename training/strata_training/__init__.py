@@ -1,0 +1,1 @@
+"""Train Keras networks and export them to ONNX with every layer addressable."""
