@@ -1,7 +1,7 @@
 """Generate the messages, services and typed stubs from the .proto files.
 
-    python proto/generate.py            writes them beside the .proto files
-    python proto/generate.py --check    exits 1, naming them, if the committed ones differ from what would be written
+python proto/generate.py            writes them beside the .proto files
+python proto/generate.py --check    exits 1, naming them, if the committed ones differ from what would be written
 """
 
 import argparse
@@ -26,7 +26,9 @@ OWN_POOL = "_descriptor_pool.DescriptorPool()"
 
 def main(argv: list[str] | None = None) -> int:
     """Write the generated files, or compare them with the committed ones."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args(argv).check
     generated = generate(*STRATA, services=True) | own_pool(generate(*OPEN_INFERENCE, services=False))
@@ -51,13 +53,19 @@ def generate(root: Path, pattern: str, *, services: bool) -> dict[Path, str]:
         arguments = [f"--python_out={folder}", f"--pyi_out={folder}"]
         if services:
             plugin = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
-            arguments += [f"--grpc_python_out={folder}", f"--plugin={plugin}", f"--mypy_grpc_out=quiet:{folder}"]
+            arguments += [
+                f"--grpc_python_out={folder}",
+                f"--plugin={plugin}",
+                f"--mypy_grpc_out=quiet:{folder}",
+            ]
         protos = [str(path) for path in sorted(root.glob(pattern))]
         well_known = str(files("grpc_tools") / "_proto")
         if protoc.main(["protoc", f"-I{root}", f"-I{well_known}", *arguments, *protos]) != 0:
             sys.exit("protoc failed")
         written = {root / path.relative_to(folder): path.read_text() for path in Path(folder).rglob("*.py*")}
-        return {path: text for path, text in written.items() if "_pb2_grpc" not in path.name or "Stub" in text}
+        return {
+            path: text for path, text in written.items() if "_pb2_grpc" not in path.name or "Stub" in text
+        }
 
 
 def own_pool(generated: dict[Path, str]) -> dict[Path, str]:

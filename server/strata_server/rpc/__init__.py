@@ -1,0 +1,1 @@
+"""The gRPC side: what comes in is converted, given to the engine, and what it answers converted back."""

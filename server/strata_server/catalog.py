@@ -1,0 +1,56 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from strata_server.errors import unknown
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named point in the network."""
+
+    name: str
+    kind: str
+    """What computes it: the Keras class, such as Conv2D."""
+    shape: tuple[int, ...]
+    """The size of each dimension of its activation; -1 for the batch."""
+    dtype: np.dtype[np.generic]
+    parameters: int
+    """The learned numbers in this layer alone."""
+    multiply_adds: int
+    """Multiply-adds in this layer alone, for one row."""
+    depth: int
+    """Layers on the longest way from an input; an input has 0."""
+    default_exit: bool
+    """Whether it belongs to the prediction."""
+
+
+class Catalog:
+    """All layers of a version, by depth; the inputs are among them."""
+
+    def __init__(self, layers: Iterable[Layer], inputs: Iterable[str]) -> None:
+        self._layers = {layer.name: layer for layer in layers}
+        self.layers = tuple(self._layers.values())
+        self.inputs = tuple(self.find(name) for name in inputs)
+        self.default_exits = tuple(layer for layer in self.layers if layer.default_exit)
+
+    def find(self, name: str) -> Layer:
+        """Return a layer by its name.
+
+        Raises:
+            NotFound: with the nearest names.
+        """
+        if name not in self._layers:
+            raise unknown("layer", name, self._layers)
+        return self._layers[name]
+
+    @property
+    def parameters(self) -> int:
+        """The learned numbers of the whole network."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the whole network, for one row."""
+        return sum(layer.multiply_adds for layer in self.layers)

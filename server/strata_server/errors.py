@@ -1,0 +1,95 @@
+"""What can go wrong, and which status the caller gets for it.
+
+    StrataError
+    ├── NotFound            NOT_FOUND            an unknown model, version or layer
+    ├── InvalidArgument     INVALID_ARGUMENT     a request that cannot be meant
+    ├── OverLimit           RESOURCE_EXHAUSTED   a request over a fixed limit: the same one will never fit
+    ├── DeadlinePassed      DEADLINE_EXCEEDED    a request that came too late to be run
+    ├── Draining            UNAVAILABLE          the server stops, and takes nothing new
+    ├── Unimplemented       UNIMPLEMENTED        a part of a protocol that is not served
+    └── StartError          (never sent)         the server cannot start
+        └── ArtifactError                        a version of a model cannot be served
+
+Anything else is a defect of ours: the caller gets one fixed text, the log the traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+_LONGEST_QUOTE = 80  # what callers send may be megabytes, and a status travels in a header of 8 KB
+_NAMES_LISTED = 3
+
+
+class StrataError(Exception):
+    """An error with a message for whoever caused it: what is wrong, what was expected, what was received."""
+
+    status: ClassVar[str] = "INTERNAL"
+    """The name of the gRPC status code."""
+
+    retry: ClassVar[bool] = True
+    """Whether sending the same request again can ever help."""
+
+
+class NotFound(StrataError):
+    """No model, version or layer has that name."""
+
+    status = "NOT_FOUND"
+
+
+class InvalidArgument(StrataError):
+    """The request has a wrong shape, type, byte count, picture or combination."""
+
+    status = "INVALID_ARGUMENT"
+
+
+class OverLimit(StrataError):
+    """The request is larger than a fixed limit allows."""
+
+    status = "RESOURCE_EXHAUSTED"
+    retry = False
+
+
+class DeadlinePassed(StrataError):
+    """The caller's deadline was over before the request was run."""
+
+    status = "DEADLINE_EXCEEDED"
+
+
+class Draining(StrataError):
+    """The server is stopping."""
+
+    status = "UNAVAILABLE"
+
+
+class Unimplemented(StrataError):
+    """The protocol has it, this server has not."""
+
+    status = "UNIMPLEMENTED"
+
+
+class StartError(StrataError):
+    """The server cannot start; the message says what to change."""
+
+
+class ArtifactError(StartError):
+    """A file in the model repository is not an artifact that can be served."""
+
+
+def quote(name: str) -> str:
+    """Return a stranger's name, shortened and escaped, so that it can stand in a message."""
+    return repr(name if len(name) <= _LONGEST_QUOTE else name[:_LONGEST_QUOTE] + "…")
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> NotFound:
+    """Return the error for a name that does not exist, with the nearest ones that do."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name[:_LONGEST_QUOTE], names, _NAMES_LISTED, cutoff=0.5)
+    listed = ", ".join(map(quote, near or names[:_NAMES_LISTED]))
+    if not names:
+        hint = "there are none"
+    elif near:
+        hint = f"nearest: {listed}"
+    else:
+        hint = f"there are {len(names)}: {listed}{', …' if len(names) > _NAMES_LISTED else ''}"
+    return NotFound(f"unknown {what} {quote(name)}; {hint}")

@@ -1,0 +1,1 @@
+"""The HTTP side: health for those who do not speak gRPC."""

@@ -1,0 +1,42 @@
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+
+from strata_server.errors import StartError
+
+
+class HttpServer:
+    """Serves an application on one port, from a thread of its own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Take the port; 0 takes a free one.
+
+        Raises:
+            StartError: the port cannot be had.
+        """
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            self._socket = socket.create_server((host, port), family=family)
+        except OSError as error:
+            raise StartError(f"cannot listen for HTTP on {host}:{port}: {error.strerror}") from error
+        self.port: int = self._socket.getsockname()[1]
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, app: Starlette) -> None:
+        """Answer requests."""
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=15)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, args=([self._socket],), name="http", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop answering."""
+        if self._server and self._thread:
+            self._server.should_exit = True
+            self._thread.join(timeout=5)
+        self._socket.close()

@@ -1,0 +1,178 @@
+"""The Open Inference Protocol: the core RPCs, as tritonclient and KServe's clients call them.
+
+A layer's name is a valid requested output; without requested outputs the prediction is answered.
+"""
+
+from collections.abc import Iterable
+from importlib.metadata import version as distribution_version
+
+import numpy as np
+
+from strata_server.catalog import Layer
+from strata_server.engine import Answer, Engine
+from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
+from strata_server.rpc import open_inference_pb2 as pb
+from strata_server.rpc.methods import Handler, Method, bind_methods
+from strata_server.tensors import Array, read_tensor, write_tensor
+
+_DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+_DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
+
+# Where typed contents hold the elements of each type; the protocol has none for FP16.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+# These change what an answer holds or where it lies: ignoring one would be a wrong answer.
+_UNSERVED = ("classification", "shared_memory_region", "sequence_id")
+
+
+def open_inference_methods(engine: Engine) -> list[Method]:
+    """Return the RPCs of inference.GRPCInferenceService."""
+    handlers: dict[str, Handler] = {
+        "ServerLive": server_live,
+        "ServerReady": server_ready,
+        "ModelReady": model_ready,
+        "ServerMetadata": server_metadata,
+        "ModelMetadata": model_metadata,
+        "ModelInfer": model_infer,
+    }
+    service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    return bind_methods(service, engine, handlers)
+
+
+def server_live(engine: Engine, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:  # noqa: ARG001 - every handler takes both
+    """Say that the server runs."""
+    return pb.ServerLiveResponse(live=True)
+
+
+def server_ready(engine: Engine, request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:  # noqa: ARG001 - as above
+    """Say that requests are taken: the port opens after the models are loaded."""
+    return pb.ServerReadyResponse(ready=True)
+
+
+def model_ready(engine: Engine, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    """Say whether a version takes requests; an unknown one does not."""
+    try:
+        engine.repository.find(request.name, request.version)
+    except NotFound:
+        return pb.ModelReadyResponse(ready=False)
+    return pb.ModelReadyResponse(ready=True)
+
+
+def server_metadata(engine: Engine, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:  # noqa: ARG001 - as above
+    """Name the server and what it serves of the protocol's extensions: none yet."""
+    return pb.ServerMetadataResponse(name="strata", version=distribution_version("strata-server"))
+
+
+def model_metadata(engine: Engine, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    """Describe a model's inputs and its default outputs."""
+    version = engine.repository.find(request.name, request.version)
+    return pb.ModelMetadataResponse(
+        name=version.model,
+        versions=[str(each.number) for each in engine.repository.find_all(version.model)],
+        platform="onnxruntime_onnx",
+        inputs=map(_write_metadata, version.catalog.inputs),
+        outputs=map(_write_metadata, version.catalog.default_exits),
+    )
+
+
+def model_infer(engine: Engine, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    """Compute the layers that are requested as outputs, or the prediction."""
+    _refuse_unserved(request)
+    version = engine.repository.find(request.model_name, request.model_version)
+    inputs = _read_inputs(request)
+    if request.outputs:
+        answer = engine.activations(version, inputs, [output.name for output in request.outputs])
+    else:
+        answer = engine.predict(version, inputs)
+    raw = bool(request.raw_input_contents)
+    return _write_response(request, answer, raw=raw)
+
+
+def _refuse_unserved(request: pb.ModelInferRequest) -> None:
+    named = {*request.parameters}.union(*(part.parameters for part in (*request.inputs, *request.outputs)))
+    for name in _UNSERVED:
+        if name in named:
+            raise Unimplemented(f"the parameter {name!r} is not served here")
+
+
+def _read_inputs(request: pb.ModelInferRequest) -> dict[str, Array]:
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidArgument(f"expected {len(request.inputs)} raw_input_contents, received {len(raw)}")
+    contents: Iterable[bytes | None] = raw or [None] * len(request.inputs)
+    arrays = {
+        tensor.name: _read_input(tensor, data) for tensor, data in zip(request.inputs, contents, strict=True)
+    }
+    if len(arrays) != len(request.inputs):
+        raise InvalidArgument("expected each input once, received one of them twice or more")
+    return arrays
+
+
+def _read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Array:
+    dtype = _DTYPES.get(tensor.datatype)
+    if dtype is None:
+        known = ", ".join(_DTYPES)
+        raise InvalidArgument(
+            f"{quote(tensor.name)}: expected a datatype of {known}; received {quote(tensor.datatype)}"
+        )
+    if raw is None:
+        raw = _read_contents(tensor, dtype)
+    elif tensor.HasField("contents"):
+        raise InvalidArgument(f"{quote(tensor.name)}: expected contents or raw_input_contents, received both")
+    return read_tensor(tensor.name, dtype, tuple(tensor.shape), raw)
+
+
+def _read_contents(tensor: pb.ModelInferRequest.InferInputTensor, dtype: np.dtype[np.generic]) -> bytes:
+    if tensor.datatype not in _CONTENTS:
+        raise InvalidArgument(f"{quote(tensor.name)}: {tensor.datatype} travels in raw_input_contents only")
+    elements = getattr(tensor.contents, _CONTENTS[tensor.datatype])
+    try:
+        return write_tensor(np.array(elements, dtype))
+    except OverflowError as error:
+        raise InvalidArgument(f"{quote(tensor.name)}: a value does not fit into {tensor.datatype}") from error
+
+
+def _write_response(request: pb.ModelInferRequest, answer: Answer, *, raw: bool) -> pb.ModelInferResponse:
+    """Return the answer in the form of the question: raw bytes, or typed contents where the type has them."""
+    response = pb.ModelInferResponse(
+        model_name=answer.version.model, model_version=str(answer.version.number), id=request.id
+    )
+    raw = raw or any(_DATATYPES[value.dtype] not in _CONTENTS for value in answer.activations.values())
+    for name, value in answer.activations.items():
+        datatype = _DATATYPES[value.dtype]
+        output = response.outputs.add(name=name, datatype=datatype, shape=value.shape)
+        if raw:
+            response.raw_output_contents.append(write_tensor(value))
+        else:
+            getattr(output.contents, _CONTENTS[datatype]).extend(value.ravel().tolist())
+    return response
+
+
+def _write_metadata(layer: Layer) -> pb.ModelMetadataResponse.TensorMetadata:
+    datatype = _DATATYPES[layer.dtype]
+    return pb.ModelMetadataResponse.TensorMetadata(name=layer.name, datatype=datatype, shape=layer.shape)

@@ -1,0 +1,159 @@
+"""strata.v1: the project's own protocol."""
+
+from dataclasses import asdict
+
+import numpy as np
+from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
+
+from strata_server.catalog import Layer
+from strata_server.engine import Answer, Engine, Inputs, Pictures
+from strata_server.errors import InvalidArgument, quote
+from strata_server.images import Preprocessing
+from strata_server.labels import Label
+from strata_server.manifest import TrainingFigures
+from strata_server.rpc.methods import Method, bind_methods
+from strata_server.tensors import Array, read_tensor, write_tensor
+from strata_server.version import Version
+
+_DTYPES = {
+    value.number: np.dtype(value.name.removeprefix("DATA_TYPE_").lower())
+    for value in tensor_pb2.DataType.DESCRIPTOR.values
+    if value.number != tensor_pb2.DATA_TYPE_UNSPECIFIED
+}
+_DATA_TYPES = {dtype: tensor_pb2.DataType.Name(number) for number, dtype in _DTYPES.items()}
+
+
+def strata_methods(engine: Engine) -> list[Method]:
+    """Return the RPCs of strata.v1."""
+    catalog = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
+    inference = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+    return [
+        *bind_methods(catalog, engine, {"ListModels": list_models, "DescribeModel": describe_model}),
+        *bind_methods(inference, engine, {"Predict": predict, "GetActivations": get_activations}),
+    ]
+
+
+def list_models(engine: Engine, request: catalog_pb2.ListModelsRequest) -> catalog_pb2.ListModelsResponse:  # noqa: ARG001 - every handler takes its request
+    """List the models and versions that are served."""
+    return catalog_pb2.ListModelsResponse(models=map(_write_summary, engine.repository.versions))
+
+
+def describe_model(
+    engine: Engine, request: catalog_pb2.DescribeModelRequest
+) -> catalog_pb2.DescribeModelResponse:
+    """Describe one version of a model."""
+    version = _find(engine, request.model)
+    description = catalog_pb2.ModelDescription(
+        name=version.model,
+        version=str(version.number),
+        digest=version.digest,
+        inputs=[layer.name for layer in version.catalog.inputs],
+        layers=map(_write_layer, version.catalog.layers),
+        classes=version.classes,
+        preprocessing=_write_preprocessing(version.preprocessing),
+        training=_write_training(version.training),
+    )
+    return catalog_pb2.DescribeModelResponse(model=description)
+
+
+def predict(engine: Engine, request: inference_pb2.PredictRequest) -> inference_pb2.PredictResponse:
+    """Compute the prediction."""
+    answer = engine.predict(_find(engine, request.model), _read_inputs(request), request.top_k)
+    return inference_pb2.PredictResponse(
+        model=_write_reference(answer),
+        outputs=[_write_tensor(name, value) for name, value in answer.activations.items()],
+        predictions=map(_write_prediction, answer.labels),
+    )
+
+
+def get_activations(
+    engine: Engine, request: inference_pb2.GetActivationsRequest
+) -> inference_pb2.GetActivationsResponse:
+    """Compute the activations of any layers."""
+    answer = engine.activations(_find(engine, request.model), _read_inputs(request), list(request.layers))
+    return inference_pb2.GetActivationsResponse(
+        model=_write_reference(answer),
+        activations=[_write_tensor(name, value) for name, value in answer.activations.items()],
+    )
+
+
+def _find(engine: Engine, reference: catalog_pb2.ModelReference) -> Version:
+    return engine.repository.find(reference.name, reference.version)
+
+
+def _read_inputs(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> Inputs:
+    match request.WhichOneof("inputs"):
+        case "tensors":
+            return _read_tensors(request.tensors)
+        case "images":
+            return Pictures(list(request.images.encoded))
+        case _:
+            raise InvalidArgument("expected inputs as tensors or images, received neither")
+
+
+def _read_tensors(message: tensor_pb2.Tensors) -> dict[str, Array]:
+    arrays = {tensor.name: _read_tensor(tensor) for tensor in message.tensors}
+    if len(arrays) != len(message.tensors):
+        raise InvalidArgument("expected each input once, received one of them twice or more")
+    return arrays
+
+
+def _read_tensor(message: tensor_pb2.Tensor) -> Array:
+    dtype = _DTYPES.get(message.data_type)
+    if dtype is None:
+        raise InvalidArgument(f"{quote(message.name)}: expected a data type, received {message.data_type}")
+    return read_tensor(message.name, dtype, tuple(message.shape), message.data)
+
+
+def _write_tensor(name: str, value: Array) -> tensor_pb2.Tensor:
+    data_type = _DATA_TYPES[value.dtype]
+    return tensor_pb2.Tensor(name=name, data_type=data_type, shape=value.shape, data=write_tensor(value))
+
+
+def _write_reference(answer: Answer) -> catalog_pb2.ModelReference:
+    return catalog_pb2.ModelReference(name=answer.version.model, version=str(answer.version.number))
+
+
+def _write_prediction(labels: list[Label]) -> inference_pb2.Prediction:
+    return inference_pb2.Prediction(labels=[inference_pb2.Label(**asdict(label)) for label in labels])
+
+
+def _write_summary(version: Version) -> catalog_pb2.ModelSummary:
+    return catalog_pb2.ModelSummary(
+        name=version.model,
+        version=str(version.number),
+        layer_count=len(version.catalog.layers),
+        parameters=version.catalog.parameters,
+        multiply_adds=version.catalog.multiply_adds,
+        class_count=len(version.classes),
+    )
+
+
+def _write_layer(layer: Layer) -> catalog_pb2.Layer:
+    return catalog_pb2.Layer(
+        name=layer.name,
+        kind=layer.kind,
+        shape=layer.shape,
+        data_type=_DATA_TYPES[layer.dtype],
+        parameters=layer.parameters,
+        multiply_adds=layer.multiply_adds,
+        depth=layer.depth,
+        default_exit=layer.default_exit,
+    )
+
+
+def _write_preprocessing(rule: Preprocessing | None) -> catalog_pb2.Preprocessing | None:
+    if rule is None:
+        return None
+    return catalog_pb2.Preprocessing(
+        input=rule.input,
+        color=f"COLOR_{rule.color.name}",
+        resampling=f"RESAMPLING_{rule.resampling.name}",
+        scale=rule.scale,
+        means=rule.means,
+        deviations=rule.deviations,
+    )
+
+
+def _write_training(training: TrainingFigures | None) -> catalog_pb2.TrainingFigures | None:
+    return None if training is None else catalog_pb2.TrainingFigures(**asdict(training))
