@@ -18,7 +18,7 @@ _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 def _setting(flag: str, **details: Any) -> _Decorator:
     """Declare a flag; the environment variable STRATA_FLAG stands in for one that is not given."""
     variable = "STRATA_" + flag.removeprefix("--").replace("-", "_").upper()
-    return click.option(flag, envvar=variable, show_envvar=True, show_default=True, **details)
+    return click.option(flag, envvar=variable, show_envvar=True, **{"show_default": True, **details})
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,7 +45,8 @@ def _setting(flag: str, **details: Any) -> _Decorator:
     "--threads",
     default=available_cpus,
     type=click.IntRange(1, 1024),
-    help="Threads that one run of a network may use. [default: the CPUs this process may use]",
+    show_default="the CPUs this process may use",
+    help="Threads that one run of a network may use.",
 )
 @_setting(
     "--max-slices",
@@ -80,6 +81,7 @@ def main(*, max_message_bytes: int, max_image_pixels: int, **settings: Any) -> N
     from strata_server.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     limits = Limits(max_message_bytes=max_message_bytes, max_image_pixels=max_image_pixels)
     try:
         serve(Settings(limits=limits, **settings))

@@ -114,7 +114,9 @@ def model_infer(engine: Engine, request: pb.ModelInferRequest) -> pb.ModelInferR
 
 
 def _refuse_unserved(request: pb.ModelInferRequest) -> None:
-    named = {*request.parameters}.union(*(part.parameters for part in (*request.inputs, *request.outputs)))
+    named = set(request.parameters)
+    named.update(name for tensor in request.inputs for name in tensor.parameters)
+    named.update(name for output in request.outputs for name in output.parameters)
     for name in _UNSERVED:
         if name in named:
             raise Unimplemented(f"the parameter {name!r} is not served here")

@@ -71,7 +71,7 @@ class GrpcServer:
         self._server.stop(grace=1.0 if finished else 0.0).wait()
         return finished
 
-    def _handler(self, method: Method) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def _handler(self, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
         def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
             reply = answer(self._calls, method, data, context.time_remaining())
             if reply.status != "OK":
