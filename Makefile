@@ -46,12 +46,15 @@ check: setup ## Lint, types, stale generated files and stale requirement files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PYTHON_FOLDERS)
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto
 	$(MAKE) --no-print-directory check-proto check-lock
 
 .PHONY: format
 format: setup ## Rewrite the code as the formatter wants it
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+	$(BIN)/buf format --write proto
 
 .PHONY: proto
 proto: setup ## Generate the messages, services and stubs from the .proto files
@@ -82,7 +85,7 @@ bench: setup ## Measure the figures that the README quotes
 
 .PHONY: deploy-test
 deploy-test: setup ## Bring the docker-compose stack up, ask it, and tear it down (exit 2 without Docker)
-	PATH="$(CURDIR)/$(BIN):$$PATH" tests/deploy/stack.sh
+	tests/deploy/stack.sh
 
 .PHONY: clean
 clean: ## Remove what the commands made, and the environment

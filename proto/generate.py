@@ -1,7 +1,7 @@
 """Generate the messages, services and typed stubs from the .proto files.
 
 python proto/generate.py            writes them beside the .proto files
-python proto/generate.py --check    exits 1, naming them, if the committed ones differ from what would be written
+python proto/generate.py --check    exits 1, naming them, if the committed ones are stale
 """
 
 import argparse
@@ -18,8 +18,8 @@ WORKSPACE = Path(__file__).resolve().parent.parent
 STRATA = (WORKSPACE / "proto", "strata/v1/*.proto")
 OPEN_INFERENCE = (WORKSPACE / "server", "strata_server/rpc/open_inference.proto")
 
-# tritonclient registers the Open Inference messages under the same names in protobuf's default pool, and a name can
-# be registered once. A pool of their own lets both live in one process.
+# tritonclient registers the Open Inference messages under the same names in protobuf's default pool, and a
+# name can be registered once. A pool of their own lets both live in one process.
 DEFAULT_POOL = "_descriptor_pool.Default()"
 OWN_POOL = "_descriptor_pool.DescriptorPool()"
 
