@@ -25,7 +25,7 @@ WHOLE = "(whole graph)"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a row for each layer: its slice's time, and how many times cheaper than the whole graph that is."""
+    """Print for each layer its slice's time, and how many times cheaper than the whole graph it is."""
     parser = argparse.ArgumentParser(description="Measure what each slice costs.")
     parser.add_argument("--artifact", type=Path, default=Path("demo/models/digits/1/model.onnx"))
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 32], help="batch sizes")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from strata_server.errors import InvalidArgument, OverLimit
 
-# Few formats, because each decoder is a door (THREATS: image bombs, decoder bugs).
+# Few formats, because each decoder is a door.
 FORMATS = ("PNG", "JPEG")
 
 # Pillow's own limit warns first and counts differently; decode_image checks ours, before anything is decoded.
