@@ -26,9 +26,7 @@ OWN_POOL = "_descriptor_pool.DescriptorPool()"
 
 def main(argv: list[str] | None = None) -> int:
     """Write the generated files, or compare them with the committed ones."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args(argv).check
     generated = generate(*STRATA, services=True) | own_pool(generate(*OPEN_INFERENCE, services=False))
@@ -63,9 +61,7 @@ def generate(root: Path, pattern: str, *, services: bool) -> dict[Path, str]:
         if protoc.main(["protoc", f"-I{root}", f"-I{well_known}", *arguments, *protos]) != 0:
             sys.exit("protoc failed")
         written = {root / path.relative_to(folder): path.read_text() for path in Path(folder).rglob("*.py*")}
-        return {
-            path: text for path, text in written.items() if "_pb2_grpc" not in path.name or "Stub" in text
-        }
+        return {path: text for path, text in written.items() if "_pb2_grpc" not in path.name or "Stub" in text}
 
 
 def own_pool(generated: dict[Path, str]) -> dict[Path, str]:

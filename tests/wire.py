@@ -34,16 +34,14 @@ class Stubs:
         """Call Predict."""
         return self.inference.Predict(request, timeout=WAIT_S)
 
-    def activations(
-        self, request: inference_pb2.GetActivationsRequest
-    ) -> inference_pb2.GetActivationsResponse:
+    def activations(self, request: inference_pb2.GetActivationsRequest) -> inference_pb2.GetActivationsResponse:
         """Call GetActivations."""
         return self.inference.GetActivations(request, timeout=WAIT_S)
 
 
 def connect(address: str) -> Stubs:
     """Open a channel with its stubs."""
-    channel = grpc.insecure_channel(address)
+    channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
     return Stubs(
         channel,
         catalog_pb2_grpc.CatalogServiceStub(channel),
@@ -55,9 +53,7 @@ def tensors(*arrays: npt.NDArray[np.float32], name: str = "") -> tensor_pb2.Tens
     """Return float32 arrays as they travel."""
     return tensor_pb2.Tensors(
         tensors=[
-            tensor_pb2.Tensor(
-                name=name, data_type="DATA_TYPE_FLOAT32", shape=array.shape, data=array.tobytes()
-            )
+            tensor_pb2.Tensor(name=name, data_type="DATA_TYPE_FLOAT32", shape=array.shape, data=array.tobytes())
             for array in arrays
         ]
     )

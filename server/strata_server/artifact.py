@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from strata_server.catalog import Catalog, Layer
-from strata_server.errors import ArtifactError, quote
+from strata_server.errors import ArtifactError, quote, quote_all
 from strata_server.manifest import Manifest, read_manifest
 from strata_server.tensors import describe
 
@@ -31,10 +30,7 @@ def read_artifact(path: Path) -> Artifact:
     Raises:
         ArtifactError: it is missing, no ONNX model, without a manifest, or the two contradict each other.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"it cannot be read: {error.strerror}") from error
+    data = _read(path)
     model = _parse(data)
     manifest = read_manifest({entry.key: entry.value for entry in model.metadata_props})
     _refuse_external_data(model)
@@ -42,11 +38,23 @@ def read_artifact(path: Path) -> Artifact:
     return Artifact(model, manifest, hashlib.sha256(data).hexdigest())
 
 
+def _read(path: Path) -> bytes:
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ArtifactError("it is no regular file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"it cannot be read: {error.strerror}") from error
+
+
 def _parse(data: bytes) -> onnx.ModelProto:
     try:
-        return onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
-    except (DecodeError, onnx.shape_inference.InferenceError) as error:
+        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
+    except Exception as error:  # what the parser and the inference raise on damaged bytes has no common class
         raise ArtifactError("it is not an ONNX model, or a damaged one") from error
+    if not model.graph.node:
+        raise ArtifactError("it is not an ONNX model, or one without a network")
+    return model
 
 
 def _refuse_external_data(model: onnx.ModelProto) -> None:
@@ -54,9 +62,7 @@ def _refuse_external_data(model: onnx.ModelProto) -> None:
     graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
     for tensor in (tensor for graph in graphs for tensor in _tensors(graph)):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ArtifactError(
-                f"its tensor {quote(tensor.name)} lies in another file; expected all weights inside"
-            )
+            raise ArtifactError(f"its tensor {quote(tensor.name)} lies in another file; expected all weights inside")
 
 
 def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
@@ -81,19 +87,24 @@ def _check_layers(model: onnx.ModelProto, catalog: Catalog) -> None:
         if layer.name not in infos:
             raise ArtifactError(f"its manifest names a layer {quote(layer.name)} that its graph has not")
         _check_layer(layer, infos[layer.name].type.tensor_type)
-    undeclared = {info.name for info in model.graph.input} - {layer.name for layer in catalog.inputs}
+    known = {layer.name for layer in catalog.inputs} | {tensor.name for tensor in model.graph.initializer}
+    undeclared = [info.name for info in model.graph.input if info.name not in known]
     if undeclared:
-        raise ArtifactError(f"its manifest does not name the inputs {sorted(undeclared)} of its graph")
+        raise ArtifactError(f"its manifest does not name the inputs {quote_all(undeclared)} of its graph")
 
 
 def _check_layer(layer: Layer, tensor: onnx.TypeProto.Tensor) -> None:
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    sizes = [dimension.dim_value or -1 for dimension in tensor.shape.dim]
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    except KeyError as error:
+        raise ArtifactError(f"its layer {quote(layer.name)} is no tensor of a known type in its graph") from error
+    sizes = tuple(dimension.dim_value or -1 for dimension in tensor.shape.dim)
+    # What inference leaves open, the manifest may know; what the graph fixes, it must not contradict.
     fits = len(sizes) == len(layer.shape) and all(
-        -1 in {size, declared} or size == declared for size, declared in zip(sizes, layer.shape, strict=True)
+        size in {-1, declared} for size, declared in zip(sizes, layer.shape, strict=True)
     )
     if dtype != layer.dtype or not fits:
         raise ArtifactError(
             f"its manifest describes layer {quote(layer.name)} as {describe(layer.shape, layer.dtype)}, "
-            f"its graph as {describe(tuple(sizes), dtype)}"
+            f"its graph as {describe(sizes, dtype)}"
         )

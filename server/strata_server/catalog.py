@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strata_server.errors import unknown
+from strata_server.errors import InvalidArgument, unknown
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,17 @@ class Catalog:
         if name not in self._layers:
             raise unknown("layer", name, self._layers)
         return self._layers[name]
+
+    def check_entry_count(self, received: int) -> None:
+        """Refuse more entries than there are inputs, before any of them is looked at.
+
+        Raises:
+            InvalidArgument: with both numbers.
+        """
+        if received > len(self.inputs):
+            raise InvalidArgument(
+                f"expected a value for each of {len(self.inputs)} inputs once, received {received} values"
+            )
 
     @property
     def parameters(self) -> int:

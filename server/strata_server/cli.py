@@ -11,6 +11,7 @@ import click
 from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
 from strata_server.settings import Limits, Settings
+from strata_server.stopping import Stopped, StopSignal
 
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -64,13 +65,13 @@ def _setting(flag: str, **details: Any) -> _Decorator:
     "--max-image-pixels",
     default=Limits.max_image_pixels,
     type=click.IntRange(min=1),
-    help="Largest picture that is decoded.",
+    help="Largest pictures of one request together.",
 )
 @_setting(
     "--drain-s",
     default=Settings.drain_s,
-    type=click.FloatRange(min=0),
-    help="Longest wait for running calls when the server stops, in seconds.",
+    type=click.IntRange(0, 3600),
+    help="Longest wait for open calls when the server stops, in seconds.",
 )
 @click.version_option(package_name="strata-server", prog_name="strata-server")
 def main(*, max_message_bytes: int, max_image_pixels: int, **settings: Any) -> None:
@@ -78,13 +79,16 @@ def main(*, max_message_bytes: int, max_image_pixels: int, **settings: Any) -> N
 
     A request names where it leaves the network; the server runs only the part up to there.
     """
+    stop = StopSignal()  # before the imports, which take a second
     from strata_server.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     limits = Limits(max_message_bytes=max_message_bytes, max_image_pixels=max_image_pixels)
     try:
-        serve(Settings(limits=limits, **settings))
+        serve(Settings(limits=limits, **settings), stop)
+    except Stopped:
+        return
     except StartError as error:
         click.echo(f"strata-server: {error}", err=True)
         sys.exit(1)

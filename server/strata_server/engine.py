@@ -1,16 +1,17 @@
 """Answers requests, whatever protocol they came over."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from strata_server.catalog import Layer
-from strata_server.errors import InvalidArgument, StrataError, quote
-from strata_server.images import preprocess
+from strata_server.deadline import Deadline
+from strata_server.errors import InvalidArgument, quote, quote_all
+from strata_server.images import preprocess_images
 from strata_server.labels import Label, rank_labels
-from strata_server.price import check_price
+from strata_server.price import check_labels_price, check_price
 from strata_server.repository import Repository
 from strata_server.settings import Limits
 from strata_server.tensors import Array, describe
@@ -46,30 +47,26 @@ class Engine:
         self.repository = repository
         self._limits = limits
 
-    def predict(self, version: Version, inputs: Inputs, top_k: int = 0) -> Answer:
+    def predict(self, version: Version, inputs: Inputs, top_k: int = 0, *, deadline: Deadline) -> Answer:
         """Compute the default exits, and for each row the `top_k` best labels.
 
         Labels are a judgment, and there is none on what is not a number: asked for labels, it refuses an
         input with NaN or infinities, and scores with NaN.
         """
-        if top_k < 0:
-            raise InvalidArgument(f"expected top_k of 0 or more, received {top_k}")
-        exits = list(version.catalog.default_exits)
-        if top_k and (len(exits) != 1 or len(exits[0].shape) != 2):
-            shapes = ", ".join(f"{layer.name} {layer.shape}" for layer in exits)
-            raise InvalidArgument(
-                f"labels need one default exit of shape (-1, classes); this model has {shapes}"
-            )
-        entries = self._enter(version, inputs)
+        exits = version.catalog.default_exits
         if top_k:
-            _check_finite(entries, "labels need numbers that are finite")
-        activations = self._leave(version, entries, exits)
+            _check_labels(exits, top_k)
+        entries = self._enter(version, inputs, deadline)
         if not top_k:
-            return Answer(version, activations, [])
+            return Answer(version, self._leave(version, entries, exits, deadline), [])
+        top_k = min(top_k, exits[0].shape[1])
+        check_labels_price(_count_rows(entries), version.classes, top_k, self._limits.max_message_bytes)
+        _check_finite(entries, "labels need numbers that are finite")
+        activations = self._leave(version, entries, exits, deadline)
         _check_finite(activations, "the input leads to a score that is no number")
         return Answer(version, activations, rank_labels(activations[exits[0].name], version.classes, top_k))
 
-    def activations(self, version: Version, inputs: Inputs, layers: list[str]) -> Answer:
+    def activations(self, version: Version, inputs: Inputs, layers: list[str], *, deadline: Deadline) -> Answer:
         """Compute the activations of any layers, in the order asked, running only what they need.
 
         NaN and infinities pass as they are: an activation is data.
@@ -80,40 +77,46 @@ class Engine:
         if times > 1:
             raise InvalidArgument(f"expected each layer once, received {quote(name)} {times} times")
         exits = [version.catalog.find(name) for name in layers]
-        return Answer(version, self._leave(version, self._enter(version, inputs), exits), [])
+        entries = self._enter(version, inputs, deadline)
+        return Answer(version, self._leave(version, entries, exits, deadline), [])
 
-    def _enter(self, version: Version, inputs: Inputs) -> dict[str, Array]:
+    def _enter(self, version: Version, inputs: Inputs, deadline: Deadline) -> dict[str, Array]:
         if isinstance(inputs, Pictures):
-            return self._enter_pictures(version, inputs.encoded)
+            inputs = self._preprocess(version, inputs.encoded, deadline)
         return _check_entries(version, inputs)
 
-    def _enter_pictures(self, version: Version, encoded: list[bytes]) -> dict[str, Array]:
+    def _preprocess(self, version: Version, encoded: list[bytes], deadline: Deadline) -> dict[str, Array]:
         rule = version.preprocessing
         if rule is None or len(version.catalog.inputs) != 1:
             raise InvalidArgument(f"model {version.model} takes no pictures; expected arrays for its inputs")
         if not encoded:
             raise InvalidArgument("expected at least one picture, received none")
-        check_price(len(encoded), list(version.catalog.inputs), self._limits.max_message_bytes)
-        rows = []
-        for number, image in enumerate(encoded):
-            try:
-                rows.append(preprocess(image, rule, self._limits.max_image_pixels))
-            except StrataError as error:
-                raise type(error)(f"picture {number}: {error}") from error
-        return _check_entries(version, {rule.input: np.stack(rows)})
+        check_price(len(encoded), version.catalog.inputs, self._limits.max_message_bytes)
+        return {rule.input: preprocess_images(encoded, rule, self._limits.max_image_pixels, deadline)}
 
-    def _leave(self, version: Version, entries: dict[str, Array], exits: list[Layer]) -> dict[str, Array]:
-        rows = len(next(iter(entries.values())))
-        check_price(rows, exits, self._limits.max_message_bytes)
-        return version.run(entries, [layer.name for layer in exits])
+    def _leave(
+        self, version: Version, entries: dict[str, Array], exits: Sequence[Layer], deadline: Deadline
+    ) -> dict[str, Array]:
+        check_price(_count_rows(entries), exits, self._limits.max_message_bytes)
+        return version.run(entries, [layer.name for layer in exits], deadline)
+
+
+def _check_labels(exits: Sequence[Layer], top_k: int) -> None:
+    if top_k < 0:
+        raise InvalidArgument(f"expected top_k of 0 or more, received {top_k}")
+    if len(exits) != 1 or len(exits[0].shape) != 2:
+        names = quote_all([layer.name for layer in exits])
+        raise InvalidArgument(f"labels need one default exit of shape (-1, classes); this model has {names}")
+
+
+def _count_rows(entries: Mapping[str, Array]) -> int:
+    return len(next(iter(entries.values())))
 
 
 def _check_entries(version: Version, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Return the value of each input by its name, checked against the catalog."""
     expected = version.catalog.inputs
-    entries = (
-        {name or expected[0].name: value for name, value in inputs.items()} if len(expected) == 1 else inputs
-    )
+    entries = {name or expected[0].name: value for name, value in inputs.items()} if len(expected) == 1 else inputs
     if len(entries) != len(inputs):
         raise InvalidArgument(f"expected each input once, received {quote(expected[0].name)} twice")
     for name in entries:
@@ -123,9 +126,9 @@ def _check_entries(version: Version, inputs: Mapping[str, Array]) -> dict[str, A
         if layer.name not in entries:
             raise InvalidArgument(f"expected a value for the input {quote(layer.name)}, received none")
         _check_entry(layer, entries[layer.name])
-    rows = {name: len(value) for name, value in entries.items()}
-    if len(set(rows.values())) != 1:
-        raise InvalidArgument(f"expected the same number of rows in each input, received {rows}")
+    rows = [len(value) for value in entries.values()]
+    if len(set(rows)) != 1:
+        raise InvalidArgument(f"expected the same number of rows in each input, received {sorted(set(rows))}")
     return dict(entries)
 
 
@@ -146,7 +149,5 @@ def _check_finite(values: Mapping[str, Array], problem: str) -> None:
             continue
         bad = ~np.isfinite(value)
         if bad.any():
-            place = tuple(int(index) for index in np.argwhere(bad)[0])
-            raise InvalidArgument(
-                f"{problem}: {quote(name)} holds {value[place]} in row {place[0]}, at {place}"
-            )
+            place = tuple(map(int, np.unravel_index(bad.argmax(), bad.shape)))
+            raise InvalidArgument(f"{problem}: {quote(name)} holds {value[place]} in row {place[0]}, at {place}")

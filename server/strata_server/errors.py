@@ -14,11 +14,12 @@ Anything else is a defect of ours: the caller gets one fixed text, the log the t
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 _LONGEST_QUOTE = 80  # what callers send may be megabytes, and a status travels in a header of 8 KB
 _NAMES_LISTED = 3
+_NAMES_COMPARED = 500
 
 
 class StrataError(Exception):
@@ -26,9 +27,6 @@ class StrataError(Exception):
 
     status: ClassVar[str] = "INTERNAL"
     """The name of the gRPC status code."""
-
-    retry: ClassVar[bool] = True
-    """Whether sending the same request again can ever help."""
 
 
 class NotFound(StrataError):
@@ -44,10 +42,9 @@ class InvalidArgument(StrataError):
 
 
 class OverLimit(StrataError):
-    """The request is larger than a fixed limit allows."""
+    """The request is larger than a fixed limit allows: clients are told never to send it again."""
 
     status = "RESOURCE_EXHAUSTED"
-    retry = False
 
 
 class DeadlinePassed(StrataError):
@@ -81,15 +78,19 @@ def quote(name: str) -> str:
     return repr(name if len(name) <= _LONGEST_QUOTE else name[:_LONGEST_QUOTE] + "…")
 
 
+def quote_all(names: Sequence[str]) -> str:
+    """Return the first of some names, quoted, and a sign that there are more."""
+    listed = ", ".join(map(quote, names[:_NAMES_LISTED]))
+    return f"{listed}, …" if len(names) > _NAMES_LISTED else listed
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> NotFound:
     """Return the error for a name that does not exist, with the nearest ones that do."""
     names = sorted(known)
-    near = difflib.get_close_matches(name[:_LONGEST_QUOTE], names, _NAMES_LISTED, cutoff=0.5)
-    listed = ", ".join(map(quote, near or names[:_NAMES_LISTED]))
-    if not names:
-        hint = "there are none"
-    elif near:
-        hint = f"nearest: {listed}"
+    # Comparing is slow: of very many names the first ones must do.
+    near = difflib.get_close_matches(name[:_LONGEST_QUOTE], names[:_NAMES_COMPARED], _NAMES_LISTED, cutoff=0.5)
+    if near:
+        hint = f"nearest: {quote_all(near)}"
     else:
-        hint = f"there are {len(names)}: {listed}{', …' if len(names) > _NAMES_LISTED else ''}"
+        hint = f"there are {len(names)}: {quote_all(names)}" if names else "there are none"
     return NotFound(f"unknown {what} {quote(name)}; {hint}")

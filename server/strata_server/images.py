@@ -2,18 +2,20 @@
 
 import enum
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from strata_server.deadline import Deadline
 from strata_server.errors import InvalidArgument, OverLimit
 
 # Few formats, because each decoder is a door.
 FORMATS = ("PNG", "JPEG")
 
-# Pillow's own limit warns first and counts differently; decode_image checks ours, before anything is decoded.
+# Pillow's own limit warns first and counts differently; preprocess_images checks ours, before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -47,43 +49,59 @@ class Preprocessing:
     """One for each channel; empty means 1."""
 
 
-def preprocess(encoded: bytes, rule: Preprocessing, max_pixels: int) -> npt.NDArray[np.float32]:
-    """Return one picture as a row of the input: (height, width, channels).
+def preprocess_images(
+    encoded: Sequence[bytes], rule: Preprocessing, max_pixels: int, deadline: Deadline
+) -> npt.NDArray[np.float32]:
+    """Return pictures as the input's value: (rows, height, width, channels).
 
     Raises:
-        InvalidArgument: not a PNG or JPEG file, or a damaged one.
-        OverLimit: more pixels than are decoded here.
+        InvalidArgument: one that is not a PNG or JPEG file, or a damaged one; it says which.
+        OverLimit: more pixels in all of them together than are decoded here.
+        DeadlinePassed: nobody waits any more.
     """
-    image = _convert(decode_image(encoded, max_pixels), rule.color)
+    images = [_open_image(number, data) for number, data in enumerate(encoded)]
+    pixels = sum(image.width * image.height for image in images)
+    if pixels > max_pixels:
+        largest = max(images, key=lambda image: image.width * image.height)
+        raise OverLimit(
+            f"expected at most {max_pixels} pixels in a request, received {pixels} in {len(images)} pictures, "
+            f"the largest {largest.width} x {largest.height}"
+        )
+    rows = []
+    for number, image in enumerate(images):
+        deadline.check()
+        rows.append(_preprocess(number, image, rule))
+    return np.stack(rows)
+
+
+def _open_image(number: int, encoded: bytes) -> Image.Image:
+    """Return a picture of which only the header is read."""
+    try:
+        return Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Exception as error:  # decoders raise whatever they like on hostile bytes
+        raise InvalidArgument(
+            f"picture {number}: expected a PNG or JPEG file, received {len(encoded)} bytes that are neither"
+        ) from error
+
+
+def _preprocess(number: int, image: Image.Image, rule: Preprocessing) -> npt.NDArray[np.float32]:
+    """Return one picture as a row of the input: (height, width, channels)."""
     height, width = rule.size
-    if image.size != (width, height):
-        image = image.resize((width, height), rule.resampling.value)
-    pixels = np.asarray(image, np.float32).reshape(height, width, -1) * np.float32(rule.scale)
+    try:
+        with image:
+            converted = _convert(image, rule.color)
+        if converted.size != (width, height):
+            converted = converted.resize((width, height), rule.resampling.value)
+    except Exception as error:  # as above
+        raise InvalidArgument(
+            f"picture {number}: expected a whole {image.format} file, received a damaged one"
+        ) from error
+    pixels = np.asarray(converted, np.float32).reshape(height, width, -1) * np.float32(rule.scale)
     if rule.means:
         pixels -= np.asarray(rule.means, np.float32)
     if rule.deviations:
         pixels /= np.asarray(rule.deviations, np.float32)
     return pixels
-
-
-def decode_image(encoded: bytes, max_pixels: int) -> Image.Image:
-    """Return the picture in a PNG or JPEG file: its first frame."""
-    try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-    except Exception as error:  # decoders raise whatever they like on hostile bytes
-        raise InvalidArgument(
-            f"expected a PNG or JPEG file, received {len(encoded)} bytes that are neither"
-        ) from error
-    width, height = image.size
-    if width * height > max_pixels:
-        raise OverLimit(f"expected a picture of at most {max_pixels} pixels, received {width} x {height}")
-    try:
-        image.load()
-    except Exception as error:  # as above
-        raise InvalidArgument(
-            f"expected a whole {image.format} file, received {len(encoded)} bytes that cannot be decoded"
-        ) from error
-    return image
 
 
 def _convert(image: Image.Image, color: Color) -> Image.Image:

@@ -1,6 +1,5 @@
 import logging
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,10 +18,9 @@ class Repository:
     """The versions that are served, by model and number."""
 
     def __init__(self, versions: list[Version]) -> None:
-        self._models: dict[str, dict[int, Version]] = defaultdict(dict)
+        self._models: dict[str, dict[int, Version]] = {}
         for version in sorted(versions, key=lambda version: (version.model, version.number)):
-            self._models[version.model][version.number] = version
-        self._models.default_factory = None
+            self._models.setdefault(version.model, {})[version.number] = version
 
     @property
     def versions(self) -> list[Version]:
@@ -44,7 +42,7 @@ class Repository:
         if not version:
             return numbers[-1]
         if not _NUMBER.fullmatch(version):
-            raise InvalidArgument(f"expected a version as a number such as 1, received {quote(version)}")
+            raise InvalidArgument(f"expected a version as a number from 1 up, received {quote(version)}")
         for candidate in numbers:
             if candidate.number == int(version):
                 return candidate
@@ -61,25 +59,30 @@ class Repository:
         return list(self._models[name].values())
 
 
-def load_repository(folder: Path, open_version: Callable[[str, int, Path], Version]) -> Repository:
+def load_repository(
+    folder: Path, open_version: Callable[[str, int, Path], Version], check_stop: Callable[[], None] = lambda: None
+) -> Repository:
     """Return every version in a folder, `NAME/VERSION/model.onnx`, that can be served.
 
-    One that cannot is logged with its reason, and the others are served all the same.
+    One that cannot is logged with its reason, and the others are served all the same. `check_stop` is called
+    before each, and may raise.
 
     Raises:
         StartError: there is no such folder, or nothing in it can be served.
     """
     if not folder.is_dir():
-        raise StartError(
-            f"--models: expected a folder with NAME/VERSION/{ARTIFACT} inside, received {str(folder)!r}"
-        )
+        raise StartError(f"--models: expected a folder with NAME/VERSION/{ARTIFACT} inside, received {str(folder)!r}")
     versions, reasons = [], []
     for model, number, path in find_artifacts(folder):
+        check_stop()
         try:
             versions.append(open_version(model, number, path))
         except ArtifactError as error:
             reasons.append(f"model {model} version {number} cannot be served: {error}")
             log.error("%s", reasons[-1])
+        except Exception:  # one bad file must not keep the others from being served
+            reasons.append(f"model {model} version {number} cannot be served: loading it failed unexpectedly")
+            log.exception("%s", reasons[-1])
     if not versions:
         reason = "; ".join(reasons) or f"expected NAME/VERSION/{ARTIFACT} inside, found none"
         raise StartError(f"--models {folder}: {reason}")
@@ -107,6 +110,8 @@ def open_version(model: str, number: int, path: Path, *, threads: int, max_slice
     version = Version(model, number, read_artifact(path), threads=threads, max_slices=max_slices)
     try:
         version.warm()
+    except ArtifactError:
+        raise
     except Exception as error:  # onnxruntime has no base class for its errors
         raise ArtifactError(f"onnxruntime cannot run it: {error}") from error
     return version

@@ -1,72 +1,77 @@
 """The life of the server: take the ports, load the models, serve, drain, end."""
 
 import logging
-import signal
+import os
 import threading
 from functools import partial
-from types import FrameType
 
+from google.protobuf.internal import api_implementation
+
+from strata_server.addresses import Address, resolve_host
 from strata_server.engine import Engine
 from strata_server.errors import StartError
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
 from strata_server.repository import Repository, load_repository, open_version
-from strata_server.rpc.open_inference import open_inference_methods
+from strata_server.rpc.open_inference import open_inference_services
 from strata_server.rpc.server import GrpcServer
-from strata_server.rpc.strata import strata_methods
+from strata_server.rpc.strata import strata_services
 from strata_server.settings import Settings
+from strata_server.stopping import StopSignal
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish the running calls.
+def serve(settings: Settings, stop: StopSignal) -> None:
+    """Serve until the signal comes, then finish the open calls.
 
     Raises:
         StartError: a port or the models cannot be had.
+        Stopped: the signal came before the server was ready.
     """
-    stop = _stop_signal()
+    _check_protobuf()
     ready = threading.Event()
+    host = resolve_host(settings.host)
     # Ports first: a taken one is found before minutes of loading. /healthz answers while models load.
-    grpc = GrpcServer(
-        f"{settings.host}:{settings.grpc_port}", max_message_bytes=settings.limits.max_message_bytes
-    )
-    http = HttpServer(settings.host, settings.http_port)
+    grpc = GrpcServer(Address(host, settings.grpc_port), max_message_bytes=settings.limits.max_message_bytes)
+    http = HttpServer(Address(host, settings.http_port))
     http.start(make_app(ready.is_set))
     try:
-        repository = load_repository(
-            settings.models,
-            partial(open_version, threads=settings.threads, max_slices=settings.max_slices),
-        )
-        engine = Engine(repository, settings.limits)
-        grpc.start([*strata_methods(engine), *open_inference_methods(engine)])
-        ready.set()
-        _announce(settings, repository, grpc.port, http.port)
-        stop.wait()
-        log.info("stopping: waiting for running calls")
-    except StartError:
+        _serve(settings, stop, ready, grpc, Address(host, grpc.port), Address(host, http.port))
+    finally:
         http.stop()
-        raise
+
+
+def _serve(
+    settings: Settings,
+    stop: StopSignal,
+    ready: threading.Event,
+    grpc: GrpcServer,
+    grpc_address: Address,
+    http_address: Address,
+) -> None:
+    open_one = partial(open_version, threads=settings.threads, max_slices=settings.max_slices)
+    repository = load_repository(settings.models, open_one, stop.check)
+    stop.check()
+    engine = Engine(repository, settings.limits)
+    grpc.start({**strata_services(engine), **open_inference_services(engine)})
+    ready.set()
+    print(f"strata-server ready: grpc {grpc_address}, http {http_address}, models {_list(repository)}", flush=True)
+    stop.wait()
+    log.info("stopping: waiting for open calls")
     ready.clear()
     if not grpc.stop(settings.drain_s):
-        log.warning("calls still running after %g s were cut off", settings.drain_s)
-    http.stop()
+        log.warning("calls still open after %d s were cut off", settings.drain_s)
+        logging.shutdown()
+        # Their threads go on computing, and an orderly exit would wait for them.
+        os._exit(0)
 
 
-def _stop_signal() -> threading.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
-        stop.set()
-
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
-    return stop
+def _list(repository: Repository) -> str:
+    return ", ".join(f"{version.model}:{version.number}" for version in repository.versions)
 
 
-def _announce(settings: Settings, repository: Repository, grpc_port: int, http_port: int) -> None:
-    """Print the one line that says where to ask, and for what."""
-    models = ", ".join(f"{version.model}:{version.number}" for version in repository.versions)
-    ports = f"grpc {settings.host}:{grpc_port}, http {settings.host}:{http_port}"
-    print(f"strata-server ready: {ports}, models {models}", flush=True)
+def _check_protobuf() -> None:
+    """Refuse the slow parser: only upb bounds how deep a message may nest."""
+    if api_implementation.Type() != "upb":
+        raise StartError(f"expected protobuf's parser upb, found {api_implementation.Type()}; reinstall protobuf")

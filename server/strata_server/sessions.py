@@ -29,7 +29,7 @@ class Sessions:
         self._lock = threading.Lock()
 
     def pin(self, wanted: Slice) -> None:
-        """Make the session for a slice now, and never let it go."""
+        """Make the session for a slice now, and never let it go; to be called before the first `get`."""
         self._pinned[wanted] = self._make(wanted)
 
     def get(self, wanted: Slice) -> onnxruntime.InferenceSession:
@@ -40,18 +40,23 @@ class Sessions:
             first = wanted not in self._kept
             session = self._kept.setdefault(wanted, Future())
             self._kept.move_to_end(wanted)
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
+            self._make_room()
         if first:
             self._fulfill(session, wanted)
         return session.result()
 
+    def _make_room(self) -> None:
+        """Let the least used sessions go, but none that is being made: others wait for it."""
+        idle = [wanted for wanted, session in self._kept.items() if session.done()]
+        for wanted in idle[: max(0, len(self._kept) - self._most)]:
+            del self._kept[wanted]
+
     def _fulfill(self, session: Future[onnxruntime.InferenceSession], wanted: Slice) -> None:
         try:
             session.set_result(self._make(wanted))
-        except BaseException as error:  # noqa: BLE001 - those who wait get it, whatever it is
+        except Exception as error:  # noqa: BLE001 - those who wait get it, whatever it is
             with self._lock:
-                self._kept.pop(wanted, None)  # the next one to ask tries again
+                del self._kept[wanted]  # the next one to ask tries again
             session.set_exception(error)
 
     def _make(self, wanted: Slice) -> onnxruntime.InferenceSession:

@@ -14,7 +14,7 @@ class Limits:
     """Largest request, largest decoded input and largest answer, in bytes."""
 
     max_image_pixels: int = 32_000_000
-    """Largest picture that is decoded, in pixels."""
+    """Largest pictures of one request together, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,11 @@ class Settings:
     threads: int
     """Threads that one run of a network may use."""
 
-    max_slices: int = 64
+    max_slices: int = 16
     """Slices of one version that are kept ready, the prediction not counted."""
 
-    drain_s: float = 30.0
-    """Longest wait for running calls when the server stops, in seconds."""
+    drain_s: int = 30
+    """Longest wait for open calls when the server stops, in seconds."""
 
     limits: Limits = Limits()
     """What one request may ask for."""

@@ -23,11 +23,7 @@ def channel(server: ServerProcess) -> Any:
 def call(channel: grpc.Channel, path: str, request: dict[str, Any]) -> Any:
     """Call SERVICE/METHOD with JSON, knowing nothing but what reflection tells."""
     service, name = path.split("/")
-    method = (
-        DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
-        .FindServiceByName(service)
-        .methods_by_name[name]
-    )
+    method = DescriptorPool(ProtoReflectionDescriptorDatabase(channel)).FindServiceByName(service).methods_by_name[name]
     message = json_format.ParseDict(request, GetMessageClass(method.input_type)())
     rpc: Any = channel.unary_unary(f"/{path}")
     answer = GetMessageClass(method.output_type).FromString(rpc(message.SerializeToString(), timeout=20))
@@ -59,9 +55,7 @@ def test_typed_contents_work_over_the_open_inference_protocol(channel: grpc.Chan
         "shape": ["1", "28", "28", "1"],
         "contents": {"fp32Contents": [0.0] * 784},
     }
-    answer = call(
-        channel, "inference.GRPCInferenceService/ModelInfer", {"modelName": "digits", "inputs": [tensor]}
-    )
+    answer = call(channel, "inference.GRPCInferenceService/ModelInfer", {"modelName": "digits", "inputs": [tensor]})
     assert sum(answer["outputs"][0]["contents"]["fp32Contents"]) == pytest.approx(1, abs=1e-5)
 
 

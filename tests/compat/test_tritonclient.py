@@ -54,9 +54,7 @@ def test_no_outputs_asked_means_the_prediction(client: Any, image: Floats) -> No
     assert answer.get_response().id == "7"
 
 
-def test_both_clients_get_the_same_from_one_process(
-    client: Any, image: Floats, server: ServerProcess
-) -> None:
+def test_both_clients_get_the_same_from_one_process(client: Any, image: Floats, server: ServerProcess) -> None:
     with strata_client.Client(server.grpc) as own:
         ours = own.activations(image, layers=["dense1"])["dense1"]
     np.testing.assert_array_equal(ask(client, image, "dense1").as_numpy("dense1"), ours)
@@ -104,7 +102,5 @@ def test_tritonclient_is_told_what_is_wrong(
     ],
 )
 def test_one_program_may_import_all_in_any_order(modules: list[str]) -> None:
-    program = (
-        "; ".join(f"import {module}" for module in modules) + "; import strata_client; strata_client.Client()"
-    )
+    program = "; ".join(f"import {module}" for module in modules) + "; import strata_client; strata_client.Client()"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)

@@ -79,9 +79,7 @@ def test_the_export_prints_the_parity_of_every_layer(digits: Digits) -> None:
 
 def test_the_catalog_is_the_network(client: strata_client.Client) -> None:
     layers = client.layers("digits")
-    assert {
-        layer.name: (layer.kind, layer.shape, layer.parameters, layer.multiply_adds) for layer in layers
-    } == NETWORK
+    assert {layer.name: (layer.kind, layer.shape, layer.parameters, layer.multiply_adds) for layer in layers} == NETWORK
     assert [layer.depth for layer in layers] == list(range(9))
     assert [layer.name for layer in layers if layer.default_exit] == ["predictions"]
     assert {layer.dtype for layer in layers} == {np.dtype(np.float32)}
@@ -95,9 +93,7 @@ def test_the_description_tells_what_the_training_reached(client: strata_client.C
     assert description.training.network == "cnn"
 
 
-def test_four_samples_have_the_shapes_of_the_network(
-    client: strata_client.Client, pictures: list[Path]
-) -> None:
+def test_four_samples_have_the_shapes_of_the_network(client: strata_client.Client, pictures: list[Path]) -> None:
     wanted = ["conv1", "pool1", "conv2", "pool2", "flatten"]
     shapes = {name: value.shape for name, value in client.activations(pictures, layers=wanted).items()}
     assert shapes == {
@@ -114,9 +110,7 @@ def test_each_layer_alone_equals_keras(
     client: strata_client.Client, batch: Floats, by_keras: dict[str, Floats], name: str
 ) -> None:
     served = client.activations(batch, layers=[name])[name]
-    np.testing.assert_allclose(
-        served, by_keras[name], rtol=0, atol=1e-5
-    )  # the bound for this network
+    np.testing.assert_allclose(served, by_keras[name], rtol=0, atol=1e-5)  # the bound for this network
 
 
 def test_all_layers_in_one_request_equal_keras(
@@ -142,9 +136,7 @@ def test_pictures_and_arrays_get_the_same_labels(
     assert [row.label for row in from_pictures] == ["0", "3", "5", "7"]
 
 
-def test_a_row_gets_the_same_answer_alone_and_among_others(
-    client: strata_client.Client, batch: Floats
-) -> None:
+def test_a_row_gets_the_same_answer_alone_and_among_others(client: strata_client.Client, batch: Floats) -> None:
     together = client.predict(batch).outputs["predictions"]
     for row, expected in zip(batch, together, strict=True):
         assert_close(client.predict(row[np.newaxis]).outputs["predictions"][0], expected)

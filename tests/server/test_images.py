@@ -1,13 +1,21 @@
 import io
+import zlib
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
-from strata_server.errors import InvalidArgument, OverLimit
-from strata_server.images import Color, Preprocessing, Resampling, preprocess
+from strata_server.deadline import Deadline
+from strata_server.errors import DeadlinePassed, InvalidArgument, OverLimit
+from strata_server.images import Color, Preprocessing, Resampling, preprocess_images
 
 MAX_PIXELS = 10_000
+
+
+def preprocess(encoded: bytes, rule: Preprocessing, max_pixels: int) -> npt.NDArray[np.float32]:
+    rows = preprocess_images([encoded], rule, max_pixels, Deadline())
+    assert len(rows) == 1
+    return rows.squeeze(0)
 
 
 def rule(color: Color = Color.GRAYSCALE, size: tuple[int, int] = (2, 3), **fields: object) -> Preprocessing:
@@ -78,8 +86,34 @@ def test_the_limit_on_pixels_holds_to_the_pixel() -> None:
     just = png(np.zeros((100, 100), np.uint8))
     over = png(np.zeros((100, 101), np.uint8))
     assert preprocess(just, rule(), MAX_PIXELS).shape == (2, 3, 1)
-    with pytest.raises(OverLimit, match="at most 10000 pixels, received 101 x 100"):
+    with pytest.raises(
+        OverLimit, match="at most 10000 pixels in a request, received 10100 in 1 pictures, the largest 101 x 100"
+    ):
         preprocess(over, rule(), MAX_PIXELS)
+
+
+def test_the_limit_on_pixels_counts_all_pictures_of_a_request() -> None:
+    picture = png(np.zeros((60, 60), np.uint8))
+    assert len(preprocess_images([picture] * 2, rule(), MAX_PIXELS, Deadline())) == 2
+    with pytest.raises(OverLimit, match="received 10800 in 3 pictures"):
+        preprocess_images([picture] * 3, rule(), MAX_PIXELS, Deadline())
+
+
+def test_pictures_nobody_waits_for_are_not_decoded() -> None:
+    with pytest.raises(DeadlinePassed):
+        preprocess_images([png(np.zeros((2, 3), np.uint8))], rule(), MAX_PIXELS, Deadline(0))
+
+
+def test_a_palette_picture_without_its_palette_is_refused() -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (2).to_bytes(4, "big") * 2 + bytes([8, 3, 0, 0, 0])
+    pixels = zlib.compress(bytes([0, 1, 0, 0, 1, 0]))
+    chunks = [(b"IHDR", header), (b"tRNS", b"\xff\0"), (b"IDAT", pixels), (b"IEND", b"")]
+    picture = b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+    with pytest.raises(InvalidArgument, match="picture 0: expected a whole PNG file"):
+        preprocess(picture, rule(), MAX_PIXELS)
 
 
 @pytest.mark.parametrize("format_", ["PNG", "JPEG"])

@@ -33,9 +33,7 @@ def test_raw_contents_are_answered_raw_in_the_order_asked(stubs: Stubs, image: F
 
 def test_typed_contents_are_answered_typed(stubs: Stubs, image: Floats) -> None:
     contents = {"fp32_contents": image.ravel().tolist()}
-    request = open_inference_pb2.ModelInferRequest(
-        model_name="tiny", inputs=[image_tensor(image, contents=contents)]
-    )
+    request = open_inference_pb2.ModelInferRequest(model_name="tiny", inputs=[image_tensor(image, contents=contents)])
     answer = stubs.infer(request)
     assert [output.name for output in answer.outputs] == ["predictions"]
     assert not answer.raw_output_contents

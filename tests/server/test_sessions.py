@@ -60,6 +60,26 @@ def test_the_least_used_session_makes_room(cut: CountingCut) -> None:
     assert cut.made == [{"double"}, {"flat"}, {"scores"}, {"flat"}]
 
 
+def test_a_session_that_others_wait_for_is_not_let_go(cut: CountingCut) -> None:
+    sessions = Sessions(cut, threads=1, most=1)
+    cutting, go_on = threading.Event(), threading.Event()
+    whole_cut = cut._slicer.cut
+
+    def wait(wanted: Slice) -> bytes:
+        if "flat" in wanted.exits:
+            cutting.set()
+            assert go_on.wait(20)
+        return whole_cut(wanted)
+
+    cut._slicer.cut = wait  # type: ignore[method-assign] # a slow disk, for a moment
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(sessions.get, to("flat"))
+        assert cutting.wait(20)
+        sessions.get(to("double"))
+        go_on.set()
+        assert sessions.get(to("flat")) is first.result()
+
+
 def test_a_pinned_session_stays(cut: CountingCut) -> None:
     sessions = Sessions(cut, threads=1, most=1)
     sessions.pin(to("predictions"))
@@ -87,7 +107,5 @@ def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:
         "sys.meta_path.insert(0, Watch())\n"
         "import strata_server.serve\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "1\n"

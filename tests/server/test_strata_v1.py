@@ -25,9 +25,7 @@ def png(pixels: npt.NDArray[np.uint8]) -> bytes:
 def test_every_version_is_listed_by_name_and_number(stubs: Stubs) -> None:
     models = stubs.catalog.ListModels(catalog_pb2.ListModelsRequest()).models
     assert [(model.name, model.version) for model in models] == [("tiny", "1"), ("tiny", "12")]
-    assert [(m.layer_count, m.parameters, m.multiply_adds, m.class_count) for m in models] == [
-        (5, 48, 48, 3)
-    ] * 2
+    assert [(m.layer_count, m.parameters, m.multiply_adds, m.class_count) for m in models] == [(5, 48, 48, 3)] * 2
 
 
 def test_a_description_holds_the_catalog_and_what_the_artifact_says_of_itself(stubs: Stubs) -> None:

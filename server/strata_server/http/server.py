@@ -4,23 +4,24 @@ import threading
 import uvicorn
 from starlette.applications import Starlette
 
+from strata_server.addresses import Address
 from strata_server.errors import StartError
 
 
 class HttpServer:
     """Serves an application on one port, from a thread of its own."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, address: Address) -> None:
         """Take the port; 0 takes a free one.
 
         Raises:
             StartError: the port cannot be had.
         """
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._socket = socket.create_server((host, port), family=family)
+            self._socket = socket.create_server((address.host, address.port), family=family)
         except OSError as error:
-            raise StartError(f"cannot listen for HTTP on {host}:{port}: {error.strerror}") from error
+            raise StartError(f"cannot listen for HTTP on {address}: {error.strerror}") from error
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
@@ -29,9 +30,7 @@ class HttpServer:
         """Answer requests."""
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=15)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._server.run, args=([self._socket],), name="http", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), name="http", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from strata_server.errors import DeadlinePassed, Draining, InvalidArgument, StrataError
+from strata_server.deadline import Deadline
+from strata_server.errors import Draining, InvalidArgument, OverLimit, StrataError
 from strata_server.rpc.methods import Method
+
+_LONGEST_DETAILS = 1000  # they travel in a header, and headers are limited
+_ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +31,22 @@ class Reply:
 
 
 class Calls:
-    """The calls that run now, and whether new ones are taken."""
+    """The calls between their arrival and the end of their answer's way, and those of them that run."""
 
-    def __init__(self) -> None:
-        self._running = 0
+    def __init__(self, most_running: int = 32) -> None:
+        """Count from zero; no more than `most_running` calls run at once, more wait."""
+        self._open = 0
         self._draining = False
         self._changed = threading.Condition()
+        self._slots = threading.Semaphore(most_running)
 
     @property
-    def running(self) -> int:
-        """How many run now."""
-        return self._running
+    def open(self) -> int:
+        """How many have come and are not answered to the end."""
+        return self._open
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Count a call as long as it runs.
+    def enter(self) -> None:
+        """Count a call; `leave` must follow.
 
         Raises:
             Draining: the server takes no new ones.
@@ -49,53 +54,72 @@ class Calls:
         with self._changed:
             if self._draining:
                 raise Draining("the server is stopping and takes no new calls")
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            self._open += 1
+
+    def leave(self) -> None:
+        """Count a call no more."""
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    @contextmanager
+    def running(self, deadline: Deadline) -> Iterator[None]:
+        """Wait for the call's turn, and give it back at the end.
+
+        Raises:
+            DeadlinePassed: nobody waits for the call any more.
+        """
+        if self._slots.acquire(timeout=deadline.remaining_s):
+            try:
+                deadline.check()
+                yield
+            finally:
+                self._slots.release()
+        else:
+            deadline.check()
 
     def drain(self, timeout_s: float) -> bool:
-        """Take no new calls and wait for the running ones; return whether all have ended in time."""
+        """Take no new calls and wait for the open ones; return whether all have ended in time."""
         with self._changed:
             self._draining = True
-            return self._changed.wait_for(lambda: self._running == 0, timeout_s)
+            return self._changed.wait_for(lambda: self._open == 0, timeout_s)
 
 
-def answer(calls: Calls, method: Method, data: bytes, remaining_s: float | None) -> Reply:
+def answer(calls: Calls, method: Method, data: bytes, deadline: Deadline, max_bytes: int) -> Reply:
     """Return the reply to one call.
 
     Args:
-        calls: counts it.
+        calls: says when it is its turn.
         method: what was called.
         data: the request as it came.
-        remaining_s: seconds left until the caller's deadline; None where it has none.
+        deadline: how long the caller waits.
+        max_bytes: the largest answer.
     """
     try:
-        with calls.admitted():
-            return _run(method, data, remaining_s)
+        with calls.running(deadline):
+            return Reply(body=_run(method, data, deadline, max_bytes))
     except StrataError as error:
-        trailers = () if error.retry else (("grpc-retry-pushback-ms", "-1"),)
-        return Reply(status=error.status, details=str(error), trailers=trailers)
+        return refuse(error)
     except Exception:
         # What went wrong inside is ours to know: the caller gets a number to ask about, the log the rest.
         request_id = uuid.uuid4().hex[:12]
         log.exception("request %s: %s.%s failed", request_id, method.service, method.name)
-        return Reply(
-            status="INTERNAL", details=f"internal error; the server's log says more under {request_id}"
-        )
+        return Reply(status="INTERNAL", details=f"internal error; the server's log says more under {request_id}")
 
 
-def _run(method: Method, data: bytes, remaining_s: float | None) -> Reply:
-    if remaining_s is not None and remaining_s <= 0:
-        raise DeadlinePassed("the deadline was over before the request was run")
+def refuse(error: StrataError) -> Reply:
+    """Return the reply that tells an error of ours."""
+    trailers = (("grpc-retry-pushback-ms", "-1"),) if isinstance(error, OverLimit) else ()
+    return Reply(status=error.status, details=str(error)[:_LONGEST_DETAILS], trailers=trailers)
+
+
+def _run(method: Method, data: bytes, deadline: Deadline, max_bytes: int) -> bytes:
     try:
         request = method.request.FromString(data)
     except DecodeError as error:
         expected = method.request.DESCRIPTOR.full_name
-        raise InvalidArgument(
-            f"expected a message {expected}, received {len(data)} bytes that are none"
-        ) from error
-    return Reply(body=method.handle(request).SerializeToString())
+        raise InvalidArgument(f"expected a message {expected}, received {len(data)} bytes that are none") from error
+    body = method.handle(request, deadline).SerializeToString()
+    if len(body) > max_bytes + _ENVELOPE_BYTES:
+        raise OverLimit(f"expected an answer of at most {max_bytes} bytes, received a request for {len(body)}")
+    return body

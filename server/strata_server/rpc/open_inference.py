@@ -9,11 +9,12 @@ from importlib.metadata import version as distribution_version
 import numpy as np
 
 from strata_server.catalog import Layer
+from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine
 from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
 from strata_server.rpc import open_inference_pb2 as pb
 from strata_server.rpc.methods import Handler, Method, bind_methods
-from strata_server.tensors import Array, read_tensor, write_tensor
+from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
 _DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -47,11 +48,11 @@ _CONTENTS = {
 }
 
 # These change what an answer holds or where it lies: ignoring one would be a wrong answer.
-_UNSERVED = ("classification", "shared_memory_region", "sequence_id")
+_UNSERVED = ("classification", "shared_memory_region", "sequence_id", "sequence_start", "sequence_end")
 
 
-def open_inference_methods(engine: Engine) -> list[Method]:
-    """Return the RPCs of inference.GRPCInferenceService."""
+def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
+    """Return the RPCs of inference.GRPCInferenceService, under its name."""
     handlers: dict[str, Handler] = {
         "ServerLive": server_live,
         "ServerReady": server_ready,
@@ -61,21 +62,21 @@ def open_inference_methods(engine: Engine) -> list[Method]:
         "ModelInfer": model_infer,
     }
     service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-    return bind_methods(service, engine, handlers)
+    return {service.full_name: bind_methods(service, engine, handlers)}
 
 
-def server_live(engine: Engine, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:  # noqa: ARG001 - every handler takes both
+def server_live(engine: Engine, request: pb.ServerLiveRequest, deadline: Deadline) -> pb.ServerLiveResponse:
     """Say that the server runs."""
     return pb.ServerLiveResponse(live=True)
 
 
-def server_ready(engine: Engine, request: pb.ServerReadyRequest) -> pb.ServerReadyResponse:  # noqa: ARG001 - as above
+def server_ready(engine: Engine, request: pb.ServerReadyRequest, deadline: Deadline) -> pb.ServerReadyResponse:
     """Say that requests are taken: the port opens after the models are loaded."""
     return pb.ServerReadyResponse(ready=True)
 
 
-def model_ready(engine: Engine, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-    """Say whether a version takes requests; an unknown one does not."""
+def model_ready(engine: Engine, request: pb.ModelReadyRequest, deadline: Deadline) -> pb.ModelReadyResponse:
+    """Say whether a version takes requests; an unknown one does not, and one that is no number is an error."""
     try:
         engine.repository.find(request.name, request.version)
     except NotFound:
@@ -83,12 +84,12 @@ def model_ready(engine: Engine, request: pb.ModelReadyRequest) -> pb.ModelReadyR
     return pb.ModelReadyResponse(ready=True)
 
 
-def server_metadata(engine: Engine, request: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:  # noqa: ARG001 - as above
+def server_metadata(engine: Engine, request: pb.ServerMetadataRequest, deadline: Deadline) -> pb.ServerMetadataResponse:
     """Name the server and what it serves of the protocol's extensions: none yet."""
     return pb.ServerMetadataResponse(name="strata", version=distribution_version("strata-server"))
 
 
-def model_metadata(engine: Engine, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+def model_metadata(engine: Engine, request: pb.ModelMetadataRequest, deadline: Deadline) -> pb.ModelMetadataResponse:
     """Describe a model's inputs and its default outputs."""
     version = engine.repository.find(request.name, request.version)
     return pb.ModelMetadataResponse(
@@ -100,15 +101,16 @@ def model_metadata(engine: Engine, request: pb.ModelMetadataRequest) -> pb.Model
     )
 
 
-def model_infer(engine: Engine, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
+def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
     """Compute the layers that are requested as outputs, or the prediction."""
     _refuse_unserved(request)
     version = engine.repository.find(request.model_name, request.model_version)
+    version.catalog.check_entry_count(len(request.inputs))
     inputs = _read_inputs(request)
     if request.outputs:
-        answer = engine.activations(version, inputs, [output.name for output in request.outputs])
+        answer = engine.activations(version, inputs, [output.name for output in request.outputs], deadline=deadline)
     else:
-        answer = engine.predict(version, inputs)
+        answer = engine.predict(version, inputs, deadline=deadline)
     raw = bool(request.raw_input_contents)
     return _write_response(request, answer, raw=raw)
 
@@ -127,9 +129,7 @@ def _read_inputs(request: pb.ModelInferRequest) -> dict[str, Array]:
     if raw and len(raw) != len(request.inputs):
         raise InvalidArgument(f"expected {len(request.inputs)} raw_input_contents, received {len(raw)}")
     contents: Iterable[bytes | None] = raw or [None] * len(request.inputs)
-    arrays = {
-        tensor.name: _read_input(tensor, data) for tensor, data in zip(request.inputs, contents, strict=True)
-    }
+    arrays = {tensor.name: _read_input(tensor, data) for tensor, data in zip(request.inputs, contents, strict=True)}
     if len(arrays) != len(request.inputs):
         raise InvalidArgument("expected each input once, received one of them twice or more")
     return arrays
@@ -142,21 +142,17 @@ def _read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None
         raise InvalidArgument(
             f"{quote(tensor.name)}: expected a datatype of {known}; received {quote(tensor.datatype)}"
         )
-    if raw is None:
-        raw = _read_contents(tensor, dtype)
-    elif tensor.HasField("contents"):
-        raise InvalidArgument(f"{quote(tensor.name)}: expected contents or raw_input_contents, received both")
-    return read_tensor(tensor.name, dtype, tuple(tensor.shape), raw)
-
-
-def _read_contents(tensor: pb.ModelInferRequest.InferInputTensor, dtype: np.dtype[np.generic]) -> bytes:
-    if tensor.datatype not in _CONTENTS:
+    filled = [field.name for field, _ in tensor.contents.ListFields()]
+    if raw is not None:
+        if filled:
+            raise InvalidArgument(f"{quote(tensor.name)}: expected contents or raw_input_contents, received both")
+        return read_tensor(tensor.name, dtype, tuple(tensor.shape), raw)
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None:
         raise InvalidArgument(f"{quote(tensor.name)}: {tensor.datatype} travels in raw_input_contents only")
-    elements = getattr(tensor.contents, _CONTENTS[tensor.datatype])
-    try:
-        return write_tensor(np.array(elements, dtype))
-    except OverflowError as error:
-        raise InvalidArgument(f"{quote(tensor.name)}: a value does not fit into {tensor.datatype}") from error
+    if set(filled) - {field}:
+        raise InvalidArgument(f"{quote(tensor.name)}: expected {field} for {tensor.datatype}, received {filled}")
+    return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
 
 
 def _write_response(request: pb.ModelInferRequest, answer: Answer, *, raw: bool) -> pb.ModelInferResponse:

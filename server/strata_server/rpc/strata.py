@@ -6,6 +6,7 @@ import numpy as np
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 
 from strata_server.catalog import Layer
+from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, Inputs, Pictures
 from strata_server.errors import InvalidArgument, quote
 from strata_server.images import Preprocessing
@@ -23,23 +24,25 @@ _DTYPES = {
 _DATA_TYPES = {dtype: tensor_pb2.DataType.Name(number) for number, dtype in _DTYPES.items()}
 
 
-def strata_methods(engine: Engine) -> list[Method]:
-    """Return the RPCs of strata.v1."""
+def strata_services(engine: Engine) -> dict[str, list[Method]]:
+    """Return the RPCs of strata.v1, by service."""
     catalog = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
     inference = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
-    return [
-        *bind_methods(catalog, engine, {"ListModels": list_models, "DescribeModel": describe_model}),
-        *bind_methods(inference, engine, {"Predict": predict, "GetActivations": get_activations}),
-    ]
+    return {
+        catalog.full_name: bind_methods(catalog, engine, {"ListModels": list_models, "DescribeModel": describe_model}),
+        inference.full_name: bind_methods(inference, engine, {"Predict": predict, "GetActivations": get_activations}),
+    }
 
 
-def list_models(engine: Engine, request: catalog_pb2.ListModelsRequest) -> catalog_pb2.ListModelsResponse:  # noqa: ARG001 - every handler takes its request
+def list_models(
+    engine: Engine, request: catalog_pb2.ListModelsRequest, deadline: Deadline
+) -> catalog_pb2.ListModelsResponse:
     """List the models and versions that are served."""
     return catalog_pb2.ListModelsResponse(models=map(_write_summary, engine.repository.versions))
 
 
 def describe_model(
-    engine: Engine, request: catalog_pb2.DescribeModelRequest
+    engine: Engine, request: catalog_pb2.DescribeModelRequest, deadline: Deadline
 ) -> catalog_pb2.DescribeModelResponse:
     """Describe one version of a model."""
     version = _find(engine, request.model)
@@ -56,9 +59,10 @@ def describe_model(
     return catalog_pb2.DescribeModelResponse(model=description)
 
 
-def predict(engine: Engine, request: inference_pb2.PredictRequest) -> inference_pb2.PredictResponse:
+def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Deadline) -> inference_pb2.PredictResponse:
     """Compute the prediction."""
-    answer = engine.predict(_find(engine, request.model), _read_inputs(request), request.top_k)
+    version = _find(engine, request.model)
+    answer = engine.predict(version, _read_inputs(version, request), request.top_k, deadline=deadline)
     return inference_pb2.PredictResponse(
         model=_write_reference(answer),
         outputs=[_write_tensor(name, value) for name, value in answer.activations.items()],
@@ -67,10 +71,11 @@ def predict(engine: Engine, request: inference_pb2.PredictRequest) -> inference_
 
 
 def get_activations(
-    engine: Engine, request: inference_pb2.GetActivationsRequest
+    engine: Engine, request: inference_pb2.GetActivationsRequest, deadline: Deadline
 ) -> inference_pb2.GetActivationsResponse:
     """Compute the activations of any layers."""
-    answer = engine.activations(_find(engine, request.model), _read_inputs(request), list(request.layers))
+    version = _find(engine, request.model)
+    answer = engine.activations(version, _read_inputs(version, request), list(request.layers), deadline=deadline)
     return inference_pb2.GetActivationsResponse(
         model=_write_reference(answer),
         activations=[_write_tensor(name, value) for name, value in answer.activations.items()],
@@ -81,17 +86,20 @@ def _find(engine: Engine, reference: catalog_pb2.ModelReference) -> Version:
     return engine.repository.find(reference.name, reference.version)
 
 
-def _read_inputs(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> Inputs:
+def _read_inputs(
+    version: Version, request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest
+) -> Inputs:
     match request.WhichOneof("inputs"):
         case "tensors":
-            return _read_tensors(request.tensors)
+            return _read_tensors(version, request.tensors)
         case "images":
             return Pictures(list(request.images.encoded))
         case _:
             raise InvalidArgument("expected inputs as tensors or images, received neither")
 
 
-def _read_tensors(message: tensor_pb2.Tensors) -> dict[str, Array]:
+def _read_tensors(version: Version, message: tensor_pb2.Tensors) -> dict[str, Array]:
+    version.catalog.check_entry_count(len(message.tensors))
     arrays = {tensor.name: _read_tensor(tensor) for tensor in message.tensors}
     if len(arrays) != len(message.tensors):
         raise InvalidArgument("expected each input once, received one of them twice or more")
@@ -115,7 +123,8 @@ def _write_reference(answer: Answer) -> catalog_pb2.ModelReference:
 
 
 def _write_prediction(labels: list[Label]) -> inference_pb2.Prediction:
-    return inference_pb2.Prediction(labels=[inference_pb2.Label(**asdict(label)) for label in labels])
+    written = [inference_pb2.Label(name=label.name, index=label.index, score=label.score) for label in labels]
+    return inference_pb2.Prediction(labels=written)
 
 
 def _write_summary(version: Version) -> catalog_pb2.ModelSummary:
