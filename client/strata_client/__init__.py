@@ -1,1 +1,67 @@
-"""Ask a Strata server for predictions and for the activations of any layer."""
+"""Ask a Strata server for predictions and for the activations of any layer.
+
+    with strata_client.Client("localhost:8001") as client:
+        answer = client.predict("seven.png")[0].label
+        conv1 = client.activations("seven.png", layers=["conv1"])["conv1"]
+
+`import strata_client` needs numpy and grpcio alone. `strata_client.plots` needs the extra `plots`, and the
+command `strata` the extra `cli`.
+"""
+
+from typing import TYPE_CHECKING
+
+from strata_client.catalog import Description, Layer, Model, Preprocessing, TrainingFigures
+from strata_client.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    InvalidArgument,
+    MissingExtra,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    ServerError,
+    StrataError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from strata_client.predictions import Label, Prediction, Predictions
+
+__all__ = [
+    "Cancelled",
+    "Client",
+    "DeadlineExceeded",
+    "Description",
+    "InvalidArgument",
+    "Label",
+    "Layer",
+    "MissingExtra",
+    "Model",
+    "NotFound",
+    "PermissionDenied",
+    "Prediction",
+    "Predictions",
+    "Preprocessing",
+    "ResourceExhausted",
+    "ServerError",
+    "StrataError",
+    "TrainingFigures",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+]
+
+if TYPE_CHECKING:
+    from strata_client._sync import Client
+else:
+
+    def __getattr__(name: str) -> object:
+        # grpc and numpy take 0.3 s to import: `strata --help`, which lives in this package, need not wait.
+        if name == "Client":
+            from strata_client._sync import Client  # noqa: PLC0415 - the reason stands above
+
+            return Client
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

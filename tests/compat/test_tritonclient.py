@@ -41,7 +41,7 @@ def test_layers_asked_as_outputs_equal_keras(client: Any, image: Floats, digits:
 
     model = keras.saving.load_model(digits.run / "model.keras")
     wanted = {name: model.get_layer(name).output for name in ("predictions", "conv1")}
-    expected = keras.Model(model.inputs, wanted)(image)
+    expected = keras.Model(model.inputs, wanted)([image])
     answer = ask(client, image, "predictions", "conv1")
     for name in wanted:
         np.testing.assert_allclose(answer.as_numpy(name), expected[name], rtol=0, atol=1e-5)

@@ -107,8 +107,13 @@ def test_a_program_runs_and_prints_what_its_comments_say(program: str, digits: D
 )
 def test_the_same_is_had_by_reflection(shown: Shown, digits: Digits, server: ServerProcess) -> None:
     command = shown.command if shutil.which("grpcurl") else as_buf_curl(shown.command)
-    answer, promised = json.loads(run(command, digits, server)), json.loads(shown.output)
-    assert NUMBER.sub("N", json.dumps(answer)) == NUMBER.sub("N", json.dumps(promised))
+    assert comparable(run(command, digits, server)) == comparable(shown.output)
+
+
+def comparable(document: str) -> str:
+    """Return a JSON document without its numbers and raw bytes; older releases of grpcurl write field_names so."""
+    text = json.dumps(json.loads(document)).replace("data_type", "dataType")
+    return NUMBER.sub("N", re.sub(r'"data": "[^"]*"', '"data": ""', text))
 
 
 def as_buf_curl(command: str) -> str:

@@ -54,7 +54,7 @@ def by_keras(digits: Digits, batch: Floats) -> dict[str, Floats]:
     """Every layer's activation, as Keras computes it."""
     model = keras.saving.load_model(digits.run / "model.keras")
     layers = {layer.name: layer.output for layer in model.layers if layer.name != "image"}
-    return {name: np.asarray(value) for name, value in keras.Model(model.inputs, layers)(batch).items()}
+    return {name: np.asarray(value) for name, value in keras.Model(model.inputs, layers)([batch]).items()}
 
 
 def test_the_held_out_accuracy_is_at_least_98_percent_on_a_fifth_of_the_data(digits: Digits) -> None:

@@ -1,0 +1,232 @@
+"""Requests and answers, without the way between them: what every client sends and reads."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from strata.v1 import catalog_pb2
+from strata.v1.catalog_pb2 import (
+    DescribeModelRequest,
+    DescribeModelResponse,
+    ListModelsResponse,
+    ModelReference,
+    ModelSummary,
+)
+from strata.v1.inference_pb2 import (
+    GetActivationsRequest,
+    GetActivationsResponse,
+    PredictRequest,
+    PredictResponse,
+)
+from strata.v1.tensor_pb2 import Images, Tensor, Tensors
+
+from strata_client import images, tensors
+from strata_client.catalog import Description, Layer, Model, Preprocessing, TrainingFigures
+from strata_client.errors import InvalidArgument, ResourceExhausted, ServerError
+from strata_client.images import Picture
+from strata_client.predictions import Label, Prediction, Predictions
+
+Array: TypeAlias = npt.NDArray[Any]
+Inputs: TypeAlias = "Array | Mapping[str, Array] | Picture | Sequence[Picture]"
+"""What enters: an array for a model's only input, arrays by the inputs' names, or pictures, one row each."""
+
+MAX_MESSAGE_BYTES = 64 * 2**20
+"""The largest request, unless told otherwise; the server's own default."""
+
+_Request = TypeVar("_Request", PredictRequest, GetActivationsRequest)
+
+
+def write_describe(model: str) -> DescribeModelRequest:
+    """Ask for the catalog of `NAME` or `NAME:VERSION`."""
+    return DescribeModelRequest(model=_write_reference(model))
+
+
+def write_predict(inputs: Inputs, model: str, top: int, max_bytes: int) -> PredictRequest:
+    """Ask for the prediction, with the `top` best labels of each row."""
+    if not 0 <= top < 2**31:
+        raise InvalidArgument(f"top: expected a number from 0 to {2**31 - 1}; received {top}")
+    request = PredictRequest(model=_write_reference(model), top_k=top, **_write_inputs(inputs, max_bytes))
+    return _limited(request, max_bytes)
+
+
+def write_activations(inputs: Inputs, model: str, layers: Sequence[str], max_bytes: int) -> GetActivationsRequest:
+    """Ask for the activations of some layers."""
+    if isinstance(layers, str):
+        raise TypeError(f"layers: expected a list of names; received the text {layers!r}")
+    request = GetActivationsRequest(
+        model=_write_reference(model),
+        layers=[_encodable(layer, "layer") for layer in layers],
+        **_write_inputs(inputs, max_bytes),
+    )
+    return _limited(request, max_bytes)
+
+
+def _write_reference(model: str) -> ModelReference:
+    name, colon, version = _encodable(model, "model").partition(":")
+    if colon and not version:
+        raise InvalidArgument(f"model: expected NAME or NAME:VERSION; received {model!r}")
+    return ModelReference(name=name, version=version)
+
+
+def _encodable(text: object, what: str) -> str:
+    """Return the text if it can travel: odd bytes, which Python reads as surrogates, cannot."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what}: expected text; received {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what}: expected Unicode text; received {text!r}") from error
+    return text
+
+
+def _write_inputs(inputs: Inputs, max_bytes: int) -> dict[str, Any]:
+    if isinstance(inputs, np.ndarray):
+        return {"tensors": Tensors(tensors=[tensors.write(inputs)])}
+    if isinstance(inputs, Mapping):
+        return {"tensors": Tensors(tensors=[_write_input(name, inputs[name]) for name in inputs])}
+    return {"images": _write_pictures(inputs, max_bytes)}
+
+
+def _write_input(name: str, array: object) -> Tensor:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"input {name!r}: expected a numpy array; received {type(array).__name__}")
+    return tensors.write(array, _encodable(name, "input"))
+
+
+def _write_pictures(inputs: object, max_bytes: int) -> Images:
+    if images.is_picture(inputs):
+        return images.write([inputs], max_bytes)
+    if isinstance(inputs, Sequence) and all(images.is_picture(row) for row in inputs):
+        return images.write(inputs, max_bytes)
+    raise TypeError(
+        "inputs: expected a numpy array, a mapping of names to arrays, or pictures "
+        f"(paths, bytes, PIL images); received {_kind(inputs)}"
+    )
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Sequence):
+        return f"{type(value).__name__} of {', '.join(sorted({type(item).__name__ for item in value}))}"
+    return type(value).__name__
+
+
+def _limited(request: _Request, max_bytes: int) -> _Request:
+    # gRPC would refuse it as well, but without the name of the setting.
+    if request.ByteSize() > max_bytes:
+        raise ResourceExhausted(
+            f"the request has {request.ByteSize():,} bytes, and max_message_bytes is {max_bytes:,}: "
+            "send fewer rows at once"
+        )
+    return request
+
+
+def read_models(response: ListModelsResponse) -> list[Model]:
+    """Read the list of models."""
+    return [_read_model(summary) for summary in response.models]
+
+
+def _read_model(summary: ModelSummary) -> Model:
+    return Model(
+        name=summary.name,
+        version=summary.version,
+        layer_count=summary.layer_count,
+        parameters=summary.parameters,
+        multiply_adds=summary.multiply_adds,
+        class_count=summary.class_count,
+    )
+
+
+def read_description(response: DescribeModelResponse) -> Description:
+    """Read what one version of a model is."""
+    model = response.model
+    return Description(
+        name=model.name,
+        version=model.version,
+        digest=model.digest,
+        inputs=tuple(model.inputs),
+        layers=tuple(_read_layer(layer) for layer in model.layers),
+        classes=tuple(model.classes),
+        preprocessing=_read_preprocessing(model.preprocessing) if model.HasField("preprocessing") else None,
+        training=_read_training(model.training) if model.HasField("training") else None,
+    )
+
+
+def _read_layer(layer: catalog_pb2.Layer) -> Layer:
+    return Layer(
+        name=layer.name,
+        kind=layer.kind,
+        shape=tuple(layer.shape),
+        dtype=tensors.read_dtype(layer.data_type),
+        parameters=layer.parameters,
+        multiply_adds=layer.multiply_adds,
+        depth=layer.depth,
+        default_exit=layer.default_exit,
+    )
+
+
+_COLORS: dict[int, str] = {catalog_pb2.COLOR_GRAYSCALE: "grayscale", catalog_pb2.COLOR_RGB: "rgb"}
+_RESAMPLINGS: dict[int, str] = {
+    catalog_pb2.RESAMPLING_NEAREST: "nearest",
+    catalog_pb2.RESAMPLING_BILINEAR: "bilinear",
+}
+
+
+def _read_preprocessing(message: catalog_pb2.Preprocessing) -> Preprocessing:
+    # A newer server may know more of both: they are for people to read, and no reason to fail.
+    return Preprocessing(
+        input=message.input,
+        color=_COLORS.get(message.color, "unknown"),
+        resampling=_RESAMPLINGS.get(message.resampling, "unknown"),
+        scale=message.scale,
+        means=tuple(message.means),
+        deviations=tuple(message.deviations),
+    )
+
+
+def _read_training(message: catalog_pb2.TrainingFigures) -> TrainingFigures:
+    return TrainingFigures(
+        data=message.data,
+        data_digest=message.data_digest,
+        network=message.network,
+        seed=message.seed,
+        epochs=message.epochs,
+        training_rows=message.training_rows,
+        test_rows=message.test_rows,
+        test_accuracy=message.test_accuracy,
+        test_loss=message.test_loss,
+    )
+
+
+def read_predictions(response: PredictResponse) -> Predictions:
+    """Read the prediction of each row.
+
+    Raises:
+        ServerError: the outputs and the labels are not of the same rows.
+    """
+    outputs = {tensor.name: tensors.read(tensor) for tensor in response.outputs}
+    rows = tuple(
+        Prediction(tuple(Label(label.name, label.index, label.score) for label in row.labels))
+        for row in response.predictions
+    )
+    return Predictions(response.model.name, response.model.version, _one_for_each_row(rows, outputs), outputs)
+
+
+def _one_for_each_row(rows: tuple[Prediction, ...], outputs: Mapping[str, Array]) -> tuple[Prediction, ...]:
+    """Check the rows; where no labels were asked there are none, and every row gets an empty prediction."""
+    counts = {len(output) if output.ndim else 0 for output in outputs.values()} or {len(rows)}
+    if len(counts) > 1 or (rows and counts != {len(rows)}):
+        raise ServerError(f"the server answered with outputs of {sorted(counts)} rows and labels of {len(rows)}")
+    return rows or (Prediction(()),) * counts.pop()
+
+
+def read_activations(response: GetActivationsResponse, layers: Sequence[str]) -> dict[str, Array]:
+    """Read the activations, in the order of `layers`.
+
+    Raises:
+        ServerError: these are not the layers that were asked.
+    """
+    names = [tensor.name for tensor in response.activations]
+    if names != list(layers):
+        raise ServerError(f"the server answered with the layers {names}; asked were {list(layers)}")
+    return {tensor.name: tensors.read(tensor) for tensor in response.activations}

@@ -1,0 +1,129 @@
+"""The client that waits for each answer."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+from strata.v1.catalog_pb2 import ListModelsRequest
+from strata.v1.catalog_pb2_grpc import CatalogServiceStub
+from strata.v1.inference_pb2_grpc import InferenceServiceStub
+
+from strata_client import _shared
+from strata_client._shared import MAX_MESSAGE_BYTES, Array, Inputs
+from strata_client._status import translated
+from strata_client.catalog import Description, Layer, Model
+from strata_client.predictions import Predictions
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class Client:
+    """Asks one server; threads may share it.
+
+    A model is named `NAME` or `NAME:VERSION`: without a version the newest one answers, and the whole name
+    may be left out where exactly one model is served. A method that gets no answer raises a `StrataError`.
+
+    Args:
+        address: `HOST:PORT` of the server's gRPC port. It is first connected to by the first call.
+        timeout_s: how long a call may take; each method takes its own as well.
+        max_message_bytes: the largest request that is sent; an answer may have any size.
+    """
+
+    def __init__(
+        self,
+        address: str = "localhost:8001",
+        *,
+        timeout_s: float = 30.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._address = address
+        self._timeout_s = timeout_s
+        self._max_message_bytes = max_message_bytes
+        self._channel = grpc.insecure_channel(
+            address,
+            options=[
+                ("grpc.max_send_message_length", max_message_bytes),
+                ("grpc.max_receive_message_length", -1),
+            ],
+        )
+        self._catalog = CatalogServiceStub(self._channel)
+        self._inference = InferenceServiceStub(self._channel)
+        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
+            "/grpc.health.v1.Health/Check"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a call that still waits ends with Cancelled."""
+        self._channel.close()
+
+    def is_serving(self, *, timeout_s: float | None = None) -> bool:
+        """Ask whether the server takes requests, by gRPC's standard health check."""
+        # Both messages are small enough to be written by hand, which spares a dependency: an empty request
+        # means the whole server, and field 1 of the answer is 1 where it serves.
+        return self._call(self._health, b"", timeout_s) == b"\x08\x01"
+
+    def models(self, *, timeout_s: float | None = None) -> list[Model]:
+        """List the models and versions that are served, by name, then by version."""
+        return _shared.read_models(self._call(self._catalog.ListModels, ListModelsRequest(), timeout_s))
+
+    def describe(self, model: str = "", *, timeout_s: float | None = None) -> Description:
+        """Describe one version of a model: its inputs, layers, classes and training."""
+        request = _shared.write_describe(model)
+        return _shared.read_description(self._call(self._catalog.DescribeModel, request, timeout_s))
+
+    def layers(self, model: str = "", *, timeout_s: float | None = None) -> list[Layer]:
+        """List the layers of a model by depth, the inputs first."""
+        return list(self.describe(model, timeout_s=timeout_s).layers)
+
+    def predict(self, inputs: Inputs, *, model: str = "", top: int = 5, timeout_s: float | None = None) -> Predictions:
+        """Compute the prediction.
+
+        Args:
+            inputs: an array for the model's only input, shape (rows, ...); a mapping of input names to such
+                arrays; or pictures, one row each: a path, the bytes of a PNG or JPEG file, a PIL image, or a
+                list of those. An array's type must be the input's own: nothing is converted.
+            model: `NAME` or `NAME:VERSION`.
+            top: labels wanted for each row, best first; 0 asks for none.
+            timeout_s: how long to wait.
+        """
+        request = _shared.write_predict(inputs, model, top, self._max_message_bytes)
+        return _shared.read_predictions(self._call(self._inference.Predict, request, timeout_s))
+
+    def activations(
+        self, inputs: Inputs, *, layers: Sequence[str], model: str = "", timeout_s: float | None = None
+    ) -> dict[str, Array]:
+        """Compute the activations of some layers, running only the part of the network that they need.
+
+        Args:
+            inputs: as `predict` takes them.
+            layers: the names wanted, each once; an input's name answers what the network saw there.
+            model: `NAME` or `NAME:VERSION`.
+            timeout_s: how long to wait.
+
+        Returns:
+            One array for each layer, in the order asked, shape (rows, ...) in the network's own layout: an
+            artifact exported from Keras has (rows, height, width, channels).
+        """
+        request = _shared.write_activations(inputs, model, layers, self._max_message_bytes)
+        response = self._call(self._inference.GetActivations, request, timeout_s)
+        return _shared.read_activations(response, layers)
+
+    def _call(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        timeout_s: float | None,
+    ) -> _Response:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        with translated(self._address, timeout_s):
+            return method(request, timeout=timeout_s)

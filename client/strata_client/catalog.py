@@ -1,0 +1,112 @@
+"""What a server has: its models, and the layers of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Model:
+    """One served version of a model, in short."""
+
+    name: str
+    version: str
+    """A number in decimal digits."""
+    layer_count: int
+    """The inputs included."""
+    parameters: int
+    """The learned numbers of the whole network."""
+    multiply_adds: int
+    """Of a prediction, for one row."""
+    class_count: int
+    """0 where the model declares no classes."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A named point in the network."""
+
+    name: str
+    kind: str
+    """What computes it: the Keras class, such as Conv2D."""
+    shape: tuple[int, ...]
+    """The size of each dimension of its activation; -1 for the batch."""
+    dtype: np.dtype[Any]
+    parameters: int
+    """The learned numbers in this layer alone."""
+    multiply_adds: int
+    """In this layer alone, for one row."""
+    depth: int
+    """Layers on the longest way from an input to here; an input has 0."""
+    default_exit: bool
+    """Whether it belongs to the prediction."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How the server makes a picture an input: for each channel (pixel * scale - mean) / deviation."""
+
+    input: str
+    """The input that takes the picture."""
+    color: str
+    """`grayscale` or `rgb`."""
+    resampling: str
+    """`nearest` or `bilinear`: how a picture of another size is resized."""
+    scale: float
+    means: tuple[float, ...]
+    """One for each channel; empty means 0."""
+    deviations: tuple[float, ...]
+    """One for each channel; empty means 1."""
+
+
+@dataclass(frozen=True)
+class TrainingFigures:
+    """What the training reached."""
+
+    data: str
+    data_digest: str
+    """SHA-256 of the pictures and labels, in lower-case hexadecimal digits."""
+    network: str
+    seed: int
+    epochs: int
+    training_rows: int
+    """Pictures that were learned from."""
+    test_rows: int
+    """Pictures that were held out until the end."""
+    test_accuracy: float
+    """Share of the held-out pictures that are classified right, 0..1."""
+    test_loss: float
+    """Mean cross-entropy over the held-out pictures, in nats."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """One version of a model, with its catalog."""
+
+    name: str
+    version: str
+    digest: str
+    """SHA-256 of the artifact, in lower-case hexadecimal digits."""
+    inputs: tuple[str, ...]
+    layers: tuple[Layer, ...]
+    """By depth: the inputs first."""
+    classes: tuple[str, ...]
+    """In the order of the scores; empty where the model declares none."""
+    preprocessing: Preprocessing | None
+    """None where the model takes no pictures."""
+    training: TrainingFigures | None
+    """None where the artifact does not say."""
+
+    @property
+    def reference(self) -> str:
+        """`NAME:VERSION`, as every call takes it."""
+        return f"{self.name}:{self.version}"
+
+    @property
+    def entry(self) -> str:
+        """The input that takes a picture; the first one where none does."""
+        return self.preprocessing.input if self.preprocessing else self.inputs[0]

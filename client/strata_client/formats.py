@@ -1,0 +1,34 @@
+"""Numbers as people read them."""
+
+import math
+from collections.abc import Sequence
+
+
+def format_shape(shape: Sequence[int]) -> str:
+    """Return a shape without its batch, such as `28x28x25`; `?` stands for an open size."""
+    return "x".join("?" if size < 0 else str(size) for size in shape[1:]) or "1"
+
+
+def format_score(score: float) -> str:
+    """Return three decimals of what may be a probability, three digits of any other score."""
+    if 0 < score < 0.0005:
+        return "<0.001"
+    return f"{score:.3f}" if 0 <= score <= 1 else format_number(score)
+
+
+def format_number(value: float) -> str:
+    """Return three significant digits, as short as they can be."""
+    if 1000 <= abs(value) < 1e6:
+        return f"{value:,.0f}"
+    return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def format_briefly(value: float) -> str:
+    """Return two or three significant digits in at most six characters, for labels that have no more room."""
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if 0.01 <= abs(value) < 10:
+        return f"{value:.2f}"
+    if 10 <= abs(value) < 9999.5:
+        return f"{value:.0f}"
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

@@ -1,0 +1,100 @@
+"""A whole figure, and the file it goes to."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from matplotlib import style
+from matplotlib.figure import Figure
+
+from strata_client.activity import Array
+from strata_client.catalog import Description
+from strata_client.files import replacing
+from strata_client.names import shorten
+from strata_client.plots.headers import Header
+from strata_client.plots.page import GRAY, MARGIN, Page
+from strata_client.plots.sections import Section
+from strata_client.plots.subjects import Subject, make_subject
+from strata_client.predictions import Prediction
+
+FORMATS = ("png", "svg", "pdf")
+_DOTS_PER_INCH = 120
+_FOOT_HEIGHT = 0.55
+_FOOT = (
+    "Over a map: the channel's index in the last axis, and its mean |activation|. "
+    "Dead: 0 everywhere for this input. NaN is drawn in red."
+)
+# Columns of maps: large ones where there is room, small ones on a page of many layers.
+_FEW_LAYERS, _FEW_COLUMNS, _MANY_COLUMNS = 3, 8, 12
+
+
+def draw(
+    activations: Mapping[str, Array],
+    *,
+    description: Description | None = None,
+    seen: Array | None = None,
+    prediction: Prediction | None = None,
+    source: str = "",
+    row: int = 0,
+) -> Figure:
+    """Draw what a network did with one row.
+
+    Args:
+        activations: for each layer an array of shape (rows, ..., channels), as `Client.activations` returns.
+        description: of the model: its name, and the kinds of its layers.
+        seen: the activation of the input itself, shape (rows, ...).
+        prediction: what the model answered.
+        source: where the input is from, such as a file's name.
+        row: which row to draw.
+    """
+    with _styled():
+        header = Header(
+            f"{shorten(description.name, 36)} version {description.version}" if description else "",
+            source,
+            None if seen is None else (description.entry if description else "input", seen[row]),
+            prediction,
+        )
+        columns = _FEW_COLUMNS if len(activations) <= _FEW_LAYERS else _MANY_COLUMNS
+        sections = [
+            Section(_subject(name, values[row : row + 1], description), columns) for name, values in activations.items()
+        ]
+        page = Page(header.height + sum(section.height for section in sections) + _FOOT_HEIGHT)
+        header.draw(page)
+        top = header.height
+        for section in sections:
+            section.draw(page, top)
+            top += section.height
+        page.rule(top)
+        page.text(MARGIN, top + 0.15, _FOOT, fontsize=8, color=GRAY)
+        return page.figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format that the path's ending names, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    with _styled(), replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix(".").lower(), dpi=_DOTS_PER_INCH)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """Let no one's matplotlibrc, and no dollar sign in a layer's name, change what is drawn."""
+    with (
+        style.context(["default", {"text.parse_math": False, "text.usetex": False}]),
+        warnings.catch_warnings(),
+    ):
+        # The font lacks the letters of some languages: they become boxes, which says enough.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
+def _subject(name: str, activation: Array, description: Description | None) -> Subject:
+    if description is None:
+        return make_subject(name, activation)
+    layer = next((layer for layer in description.layers if layer.name == name), None)
+    classes = description.classes if layer and layer.default_exit else ()
+    return make_subject(name, activation, layer.kind if layer else "", classes)

@@ -1,0 +1,113 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from strata.v1.inference_pb2 import PredictRequest
+from strata_client import InvalidArgument, ResourceExhausted, _shared
+
+ROWS = np.zeros((2, 4), np.float32)
+
+
+def write(inputs: Any, model: str = "", top: int = 5, max_bytes: int = 2**20) -> PredictRequest:
+    return _shared.write_predict(inputs, model, top, max_bytes)
+
+
+def test_an_array_goes_to_the_only_input_and_so_has_no_name() -> None:
+    request = write(ROWS, top=3)
+    (tensor,) = request.tensors.tensors
+    assert (tensor.name, list(tensor.shape), request.top_k) == ("", [2, 4], 3)
+
+
+def test_a_mapping_names_its_inputs() -> None:
+    request = write({"left": ROWS, "right": ROWS.astype(np.float64)})
+    assert [(one.name, one.data_type) for one in request.tensors.tensors] == [("left", 11), ("right", 12)]
+
+
+@pytest.mark.parametrize("form", [str, Path, Path.read_bytes, lambda path: bytearray(path.read_bytes())])
+def test_a_picture_travels_as_the_file_it_is(picture: Path, form: Any) -> None:
+    assert list(write(form(picture)).images.encoded) == [picture.read_bytes()]
+
+
+def test_a_list_of_pictures_is_a_row_each(picture: Path) -> None:
+    data = picture.read_bytes()
+    assert list(write([picture, data, Image.open(picture)]).images.encoded)[:2] == [data, data]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_pil_image_travels_as_png_without_a_change(mode: str) -> None:
+    image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20).convert("L").convert(mode)
+    (data,) = write(image).images.encoded
+    back = Image.open(io.BytesIO(data))
+    assert (back.format, back.mode, back.tobytes()) == ("PNG", mode, image.tobytes())
+
+
+def test_a_pil_image_that_png_cannot_hold_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InvalidArgument, match="mode CMYK cannot be sent: convert it to L or RGB first"):
+        write(Image.new("CMYK", (2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "received"),
+    [
+        ([1.0, 2.0], "list of float"),
+        ([[0.5]], "list of list"),
+        ([ROWS], "list of ndarray"),
+        (7, "int"),
+        (None, "NoneType"),
+        ({"image": [1.0]}, "list"),
+        ({1: ROWS}, "int"),
+    ],
+)
+def test_anything_else_is_a_type_error_that_says_what_is_expected(inputs: object, received: str) -> None:
+    with pytest.raises(TypeError, match=rf"expected .*; received {received}$"):
+        write(inputs)
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "version"),
+    [("", "", ""), ("digits", "digits", ""), ("digits:12", "digits", "12")],
+)
+def test_a_model_is_a_name_or_a_name_with_a_version(model: str, name: str, version: str) -> None:
+    reference = write(ROWS, model).model
+    assert (reference.name, reference.version) == (name, version)
+
+
+@pytest.mark.parametrize("model", ["digits:", ":", "a\udcff"])
+def test_a_model_that_cannot_be_meant_is_refused(model: str) -> None:
+    with pytest.raises(InvalidArgument, match="model: expected"):
+        write(ROWS, model)
+
+
+@pytest.mark.parametrize("top", [-1, 2**31])
+def test_a_number_of_labels_that_cannot_travel_is_refused(top: int) -> None:
+    with pytest.raises(InvalidArgument, match=f"received {top}"):
+        write(ROWS, top=top)
+
+
+def test_layers_are_asked_in_their_order() -> None:
+    request = _shared.write_activations(ROWS, "", ("conv2", "conv1"), 2**20)
+    assert list(request.layers) == ["conv2", "conv1"]
+
+
+@pytest.mark.parametrize("layers", ["conv1", [1]])
+def test_layers_that_are_no_list_of_names_are_a_type_error(layers: Any) -> None:
+    with pytest.raises(TypeError, match=r"layer.*: expected"):
+        _shared.write_activations(ROWS, "", layers, 2**20)
+
+
+def test_a_request_over_the_limit_is_refused_with_both_numbers() -> None:
+    with pytest.raises(ResourceExhausted, match=r"has 4,0\d\d bytes, and max_message_bytes is 1,000"):
+        write(np.zeros((1, 1000), np.float32), max_bytes=1000)
+
+
+def test_of_a_file_over_the_limit_no_more_is_read_than_shows_it() -> None:
+    with pytest.raises(ResourceExhausted, match="/dev/zero is larger than a message may be: 1,000 bytes"):
+        write("/dev/zero", max_bytes=1000)
+
+
+def test_a_missing_file_is_the_error_it_always_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "none.png")

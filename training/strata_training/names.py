@@ -1,0 +1,20 @@
+"""The names of runs and models: each becomes a folder's."""
+
+import re
+
+from strata_training.errors import BadName
+
+_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_name(what: str, name: str) -> None:
+    """Check that a run or a model may have this name.
+
+    Raises:
+        BadName: it holds another character than a letter, a digit, `.`, `_` or `-`, or is too long.
+    """
+    if not _PATTERN.fullmatch(name):
+        raise BadName(
+            f"bad name of a {what}: expected 1 to 128 letters, digits, '.', '_' or '-', "
+            f"a letter or digit first, received {name!r}"
+        )

@@ -1,0 +1,44 @@
+"""What happens to a picture before it enters: the same in training and, through the manifest, in serving."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from strata.v1 import catalog_pb2
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """For each channel (pixel * scale - mean) / deviation, where a pixel is 0..255."""
+
+    input: str
+    """The input that takes the picture."""
+    color: str
+    """The name of a strata.v1.Color."""
+    resampling: str = "RESAMPLING_BILINEAR"
+    """The name of a strata.v1.Resampling: how a picture of another size is resized."""
+    scale: float = 1 / 255
+    means: tuple[float, ...] = ()
+    """One for each channel; empty means 0."""
+    deviations: tuple[float, ...] = ()
+    """One for each channel; empty means 1."""
+
+    def apply(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return pictures of the right size and color as rows of the input: (rows, height, width, channels)."""
+        pixels = images.astype(np.float32) * np.float32(self.scale)
+        if self.means:
+            pixels -= np.asarray(self.means, np.float32)
+        if self.deviations:
+            pixels /= np.asarray(self.deviations, np.float32)
+        return pixels
+
+    def to_message(self) -> catalog_pb2.Preprocessing:
+        """Return it as the manifest holds it."""
+        return catalog_pb2.Preprocessing(
+            input=self.input,
+            color=self.color,
+            resampling=self.resampling,
+            scale=self.scale,
+            means=self.means,
+            deviations=self.deviations,
+        )
