@@ -4,13 +4,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -rf demo
 mkdir demo
-cd demo
 
 say() {
   printf '\n\033[1m$ %s\033[0m\n' "$*"
   "$@"
 }
 
+say cd demo
 say strata-train fit --data digits --network cnn --run digits
 say strata-train export --from digits --model digits --models models
 
@@ -32,5 +32,3 @@ say strata layers digits
 say strata predict runs/digits/samples/7.png runs/digits/samples/2.png
 say strata activations runs/digits/samples/7.png --layers conv1,pool1,conv2,pool2,dense1,predictions \
   --save activations.npz --plot activations.png
-
-printf '\nWhat each layer saw: demo/activations.png\n'

@@ -96,7 +96,7 @@ def test_a_program_runs_and_prints_what_its_comments_say(program: str, digits: D
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    promised = re.findall(r"^print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
+    promised = re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
     assert [NUMBER.sub("N", line) for line in done.stdout.splitlines()] == [NUMBER.sub("N", line) for line in promised]
 
 
