@@ -87,7 +87,7 @@ def _captured_constants(function: tf.types.experimental.PolymorphicFunction) -> 
     """Give what a layer keeps as a plain tensor, such as Normalization its mean: tf2onnx makes it an input."""
     for value, placeholder in function.get_concrete_function().graph.captures:
         if value.dtype != tf.resource:
-            yield numpy_helper.from_array(np.asarray(value), placeholder.name)
+            yield numpy_helper.from_array(np.asarray(value.numpy()), placeholder.name)
 
 
 def _source(place: int) -> str:

@@ -98,7 +98,7 @@ def _run_keras(network: Trace, rows: Arrays) -> dict[str, npt.NDArray[np.generic
     layers = keras.Model([entry.tensor for entry in network.inputs], {s.name: s.tensor for s in network.steps})
     with tf.device("/CPU:0"):
         values = layers([rows[entry.name] for entry in network.inputs], training=False)
-    return {name: np.asarray(value) for name, value in values.items()}
+    return {name: value.numpy() for name, value in values.items()}
 
 
 def _run_artifact(artifact: onnx.ModelProto, rows: Arrays) -> dict[str, npt.NDArray[np.generic]]:

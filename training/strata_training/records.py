@@ -21,7 +21,7 @@ class Plan:
     """The most that are run."""
     patience: int = 3
     """Epochs without a lower validation loss before it stops."""
-    batch_size: int = 32
+    batch_size: int = 64
     learning_rate: float = 0.001
     shift_pixels: int = 2
     """Each picture is also shown moved by this in four directions; 0 shows it once."""
