@@ -23,7 +23,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[0-9][0-9,]*(\.[0-9]+)?(e[-+]?[0-9]+)?")
 
 # Run elsewhere: these set up, test or deploy the very checkout that this test belongs to, or serve until stopped.
-RUN_ELSEWHERE = ("make ", "git ", "cd ", "docker ", "strata-server ", "strata-train ")
+RUN_ELSEWHERE = ("make ", "git ", "source ", "cd ", "docker ", "strata-server ", "strata-train ")
 
 
 @dataclass(frozen=True)

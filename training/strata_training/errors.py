@@ -4,6 +4,7 @@
     ├── NotFound      an unknown data set, network, run or file
     ├── BadName       a name that cannot be a folder's
     ├── Exists        a run or a version that would be lost
+    ├── Diverged      a training whose loss was never a number
     ├── Unreadable    a file that is not what it should be: a run's record, a .keras file, an artifact
     ├── Unsupported   a network that cannot be exported with every layer addressable
     └── Mismatch      an artifact and a Keras model that are not the same network
@@ -32,6 +33,10 @@ class BadName(TrainingError):
 
 class Exists(TrainingError):
     """A run or a version of that name is there already."""
+
+
+class Diverged(TrainingError):
+    """The loss was never a number, so there are no weights to keep."""
 
 
 class Unreadable(TrainingError):

@@ -1,6 +1,8 @@
 """Training: from a plan to a run."""
 
-from collections.abc import Callable
+import csv
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from PIL import Image
 from strata_training import data, networks, runs
 from strata_training.augmentation import add_shifted
 from strata_training.data import DataSet, Rows, Split
+from strata_training.errors import Diverged
 from strata_training.libraries import training_versions
 from strata_training.preprocessing import Preprocessing
 from strata_training.records import Figures, Plan, Record
 from strata_training.runs import Run
 
 Report = Callable[[str], None]
+History = Mapping[str, Sequence[float]]
 _CHOSEN_BY = "val_loss"
 
 
@@ -29,13 +33,6 @@ class _Examples:
     inputs: npt.NDArray[np.float32]
     """(rows, height, width, channels)"""
     labels: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class _Epochs:
-    ran: int
-    best: int
-    """The one whose weights were kept, from 1."""
 
 
 def fit(plan: Plan, name: str, *, overwrite: bool = False, report: Report | None = None) -> Run:
@@ -51,6 +48,7 @@ def fit(plan: Plan, name: str, *, overwrite: bool = False, report: Report | None
         NotFound: an unknown data set or network.
         BadName: the name cannot be a folder's.
         Exists: a run of that name is there.
+        Diverged: the validation loss was never a number.
     """
     network = networks.find(plan.network)
     dataset = data.load(plan.data)
@@ -69,10 +67,11 @@ def _fill(folder: Path, plan: Plan, dataset: DataSet, model: keras.Model, report
     training = _take(dataset, parts.training, preprocessing, plan.shift_pixels)
     validation = _take(dataset, parts.validation, preprocessing)
     callbacks = _callbacks(plan, folder, report)
-    epochs = _train(model, plan, training, validation, callbacks, bar=report is None)
+    history = _train(model, plan, training, validation, callbacks, bar=report is None)
+    _write_history(folder / runs.HISTORY, history)
     # The held-out pictures are used here for the first time, with the weights that were kept.
     loss, accuracy = _measure(folder / runs.MODEL, _take(dataset, parts.test, preprocessing))
-    figures = _describe(dataset, parts, epochs, loss, accuracy)
+    figures = _describe(dataset, parts, history[_CHOSEN_BY], loss, accuracy)
     record = Record(plan, figures, dataset.classes, preprocessing, training_versions())
     (folder / runs.RECORD).write_text(record.to_json(), encoding="utf-8")
     write_samples(folder / runs.SAMPLES, dataset, parts.test)
@@ -108,10 +107,11 @@ def _train(
     callbacks: list[keras.callbacks.Callback],
     *,
     bar: bool,
-) -> _Epochs:
+) -> History:
+    """Return the figures of each epoch, by their names."""
     optimizer = keras.optimizers.Adam(plan.learning_rate)
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    history = model.fit(
+    done = model.fit(
         training.inputs,
         training.labels,
         batch_size=plan.batch_size,
@@ -120,15 +120,27 @@ def _train(
         callbacks=callbacks,
         verbose=1 if bar else 0,
     )
-    losses = history.history[_CHOSEN_BY]
-    return _Epochs(ran=len(losses), best=int(np.argmin(losses)) + 1)
+    history: History = done.history
+    if not np.isfinite(history[_CHOSEN_BY]).any():
+        raise Diverged(
+            f"the validation loss was never a number in {len(done.epoch)} epochs: "
+            f"expected a learning rate that lets it fall, received {plan.learning_rate:g}"
+        )
+    return history
+
+
+def _write_history(path: Path, history: History) -> None:
+    # Keras's CSVLogger would leave its file open when a fit is broken off.
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["epoch", *history])
+        rows.writerows(zip(itertools.count(), *history.values(), strict=False))
 
 
 def _callbacks(plan: Plan, folder: Path, report: Report | None) -> list[keras.callbacks.Callback]:
     callbacks = [
         keras.callbacks.ModelCheckpoint(folder / runs.MODEL, monitor=_CHOSEN_BY, save_best_only=True),
         keras.callbacks.EarlyStopping(monitor=_CHOSEN_BY, patience=plan.patience),
-        keras.callbacks.CSVLogger(folder / runs.HISTORY),
     ]
     return [*callbacks, _epoch_lines(plan.epochs, report)] if report else callbacks
 
@@ -148,11 +160,11 @@ def _measure(model: Path, held_out: _Examples) -> tuple[float, float]:
     return float(reached["loss"]), float(reached["accuracy"])
 
 
-def _describe(dataset: DataSet, parts: Split, epochs: _Epochs, loss: float, accuracy: float) -> Figures:
+def _describe(dataset: DataSet, parts: Split, chosen_by: Sequence[float], loss: float, accuracy: float) -> Figures:
     return Figures(
         data_digest=dataset.digest,
-        epochs=epochs.ran,
-        best_epoch=epochs.best,
+        epochs=len(chosen_by),
+        best_epoch=int(np.nanargmin(chosen_by)) + 1,
         training_rows=len(parts.training),
         validation_rows=len(parts.validation),
         test_rows=len(parts.test),

@@ -48,7 +48,7 @@ def _make_table(title: str, *, header: bool = True) -> Table:
         box=None,
         show_header=header,
         pad_edge=False,
-        collapse_padding=True,
+        collapse_padding=header,
     )
 
 

@@ -1,5 +1,6 @@
 """The layers of a Keras model, and what each is computed from."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,10 @@ from typing import Any
 import keras
 
 from strata_training.errors import Unsupported
+
+# What TensorFlow takes as the name of a scope. Tried with another name, Keras would keep it on its stack of scopes,
+# and every layer after it would fail.
+_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +143,8 @@ def _check_names(names: list[str]) -> None:
     for name, uses in Counter(names).items():
         if uses > 1:
             raise Unsupported(f"layer {name!r} is used {uses} times, so its name means no one activation")
-        if not name.isprintable():
-            raise Unsupported(f"layer {name!r}: expected a name of printable characters")
+        if not _NAME.fullmatch(name):
+            raise Unsupported(f"bad name of a layer: expected letters, digits, '.', '_', '>' or '-', received {name!r}")
 
 
 def _check_tensor(name: str, output: Any) -> None:
