@@ -56,6 +56,15 @@ class Catalog:
                 f"expected a value for each of {len(self.inputs)} inputs once, received {received} values"
             )
 
+    def check_exit_count(self, received: int) -> None:
+        """Refuse more exits than there are layers, before any of them is looked at.
+
+        Raises:
+            InvalidArgument: with both numbers.
+        """
+        if received > len(self.layers):
+            raise InvalidArgument(f"expected each of {len(self.layers)} layers at most once, received {received} names")
+
     @property
     def parameters(self) -> int:
         """The learned numbers of the whole network."""

@@ -103,9 +103,10 @@ def model_metadata(engine: Engine, request: pb.ModelMetadataRequest, deadline: D
 
 def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
     """Compute the layers that are requested as outputs, or the prediction."""
-    _refuse_unserved(request)
     version = engine.repository.find(request.model_name, request.model_version)
     version.catalog.check_entry_count(len(request.inputs))
+    version.catalog.check_exit_count(len(request.outputs))
+    _refuse_unserved(request)
     inputs = _read_inputs(request)
     if request.outputs:
         answer = engine.activations(version, inputs, [output.name for output in request.outputs], deadline=deadline)

@@ -75,6 +75,7 @@ def get_activations(
 ) -> inference_pb2.GetActivationsResponse:
     """Compute the activations of any layers."""
     version = _find(engine, request.model)
+    version.catalog.check_exit_count(len(request.layers))
     answer = engine.activations(version, _read_inputs(version, request), list(request.layers), deadline=deadline)
     return inference_pb2.GetActivationsResponse(
         model=_write_reference(answer),
