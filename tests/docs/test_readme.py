@@ -74,7 +74,8 @@ def run(command: str, digits: Digits, server: ServerProcess) -> str:
 def without_numbers(text: str) -> list[str]:
     """Return the words of each line; bars, rules and padding follow the numbers and go with them."""
     lines = [re.sub(r"[^\w./:%]+", " ", NUMBER.sub("N", line)).strip() for line in text.splitlines()]
-    return [line for line in lines if line]
+    # How many runners-up are worth a mention differs as well.
+    return [re.sub(r"\bN( N)+\b", "N", line) for line in lines if line]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_every_command_is_run_here_or_said_to_be_run_elsewhere() -> None:
     unknown = [s.command for s in shown_commands() if run_here(s) and not s.command.startswith(("strata ", "grpcurl "))]
     assert not unknown
     assert len(blocks("python")) >= 1
+    assert "@@" not in README.read_text()
     assert {"make demo", "make test"} <= {shown.command for shown in shown_commands()}
 
 

@@ -96,3 +96,9 @@ def test_a_name_that_tensorflow_cannot_take_is_refused(name: str) -> None:
     entry = image()
     with pytest.raises(Unsupported, match=r"bad name of a layer: expected .*, received "):
         trace(keras.Model(entry, layers.Flatten(name=name)(entry)))
+
+
+def test_a_model_without_a_layer_is_refused() -> None:
+    entry = image()
+    with pytest.raises(Unsupported, match="at least one layer"):
+        trace(keras.Model(entry, entry))

@@ -69,7 +69,7 @@ def main() -> None:
 @_planned(
     "--seed",
     click.IntRange(0, 2**32 - 1),
-    "Fixes the split, the first weights and the order: the same seed gives the same weights.",
+    "Fixes the split, the first weights and the order: the same weights again on as many CPUs.",
 )
 @_planned("--epochs", click.IntRange(min=1), "The most epochs that are run.")
 @_planned("--patience", click.IntRange(min=1), "Stop after this many epochs without a lower validation loss.")
@@ -109,7 +109,7 @@ def fit(run: str, *, overwrite: bool, **plan: Any) -> None:
 @click.option(
     "--version",
     metavar="N",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 10**17),
     show_default="the highest there is, plus 1",
     help="A version that exists is never changed.",
 )

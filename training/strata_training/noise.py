@@ -23,7 +23,7 @@ def muted() -> Iterator[None]:
     with tempfile.TemporaryFile() as written, _redirected(written.fileno()) as stderr:
         try:
             yield
-        except BaseException:
+        except Exception:
             written.seek(0)
             os.write(stderr, written.read())
             raise

@@ -88,6 +88,8 @@ def trace(model: keras.Model) -> Trace:
 
     # A layer remembers each call that was ever made of it, in this model or another; a new walk finds this model's.
     walked = keras.models.clone_model(functional, clone_function=_same, call_function=call)
+    if not calls:
+        raise Unsupported("expected a model with at least one layer, received one whose outputs are its inputs")
     input_names = _input_names(functional)
     _check_names([*input_names, *(layer.name for layer, _, _ in calls)])
     return _assemble(input_names, walked, calls)
