@@ -71,7 +71,7 @@ def server_live(engine: Engine, request: pb.ServerLiveRequest, deadline: Deadlin
 
 
 def server_ready(engine: Engine, request: pb.ServerReadyRequest, deadline: Deadline) -> pb.ServerReadyResponse:
-    """Say that requests are taken: the port opens after the models are loaded."""
+    """Say that requests are taken: calls are answered only once the models are loaded."""
     return pb.ServerReadyResponse(ready=True)
 
 
