@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from strata.v1 import tensor_pb2 as strata_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17strata/v1/catalog.proto\x12\tstrata.v1\x1a\x16strata/v1/tensor.proto\"/\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\"=\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.strata.v1.ModelSummary\"\x82\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0blayer_count\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x15\n\rmultiply_adds\x18\x05 \x01(\x03\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\"@\n\x14\x44\x65scribeModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\"C\n\x15\x44\x65scribeModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.strata.v1.ModelDescription\"\xe3\x01\n\x10ModelDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0e\n\x06inputs\x18\x04 \x03(\t\x12 \n\x06layers\x18\x05 \x03(\x0b\x32\x10.strata.v1.Layer\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12/\n\rpreprocessing\x18\x07 \x01(\x0b\x32\x18.strata.v1.Preprocessing\x12,\n\x08training\x18\x08 \x01(\x0b\x32\x1a.strata.v1.TrainingFigures\"\xaa\x01\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12&\n\tdata_type\x18\x04 \x01(\x0e\x32\x13.strata.v1.DataType\x12\x12\n\nparameters\x18\x05 \x01(\x03\x12\x15\n\rmultiply_adds\x18\x06 \x01(\x03\x12\r\n\x05\x64\x65pth\x18\x07 \x01(\x05\x12\x14\n\x0c\x64\x65\x66\x61ult_exit\x18\x08 \x01(\x08\"\x9c\x01\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x1f\n\x05\x63olor\x18\x02 \x01(\x0e\x32\x10.strata.v1.Color\x12)\n\nresampling\x18\x03 \x01(\x0e\x32\x15.strata.v1.Resampling\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\r\n\x05means\x18\x05 \x03(\x01\x12\x12\n\ndeviations\x18\x06 \x03(\x01\"\xb7\x01\n\x0fTrainingFigures\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x02 \x01(\t\x12\x0f\n\x07network\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x05 \x01(\x05\x12\x15\n\rtraining_rows\x18\x06 \x01(\x03\x12\x11\n\ttest_rows\x18\x07 \x01(\x03\x12\x15\n\rtest_accuracy\x18\x08 \x01(\x01\x12\x11\n\ttest_loss\x18\t \x01(\x01*B\n\x05\x43olor\x12\x15\n\x11\x43OLOR_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43OLOR_GRAYSCALE\x10\x01\x12\r\n\tCOLOR_RGB\x10\x02*Y\n\nResampling\x12\x1a\n\x16RESAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12RESAMPLING_NEAREST\x10\x01\x12\x17\n\x13RESAMPLING_BILINEAR\x10\x02\x32\xaf\x01\n\x0e\x43\x61talogService\x12I\n\nListModels\x12\x1c.strata.v1.ListModelsRequest\x1a\x1d.strata.v1.ListModelsResponse\x12R\n\rDescribeModel\x12\x1f.strata.v1.DescribeModelRequest\x1a .strata.v1.DescribeModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17strata/v1/catalog.proto\x12\tstrata.v1\x1a\x16strata/v1/tensor.proto\"/\n\x0eModelReference\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x13\n\x11ListModelsRequest\"=\n\x12ListModelsResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.strata.v1.ModelSummary\"\x82\x01\n\x0cModelSummary\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0blayer_count\x18\x03 \x01(\x05\x12\x12\n\nparameters\x18\x04 \x01(\x03\x12\x15\n\rmultiply_adds\x18\x05 \x01(\x03\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\"@\n\x14\x44\x65scribeModelRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\"C\n\x15\x44\x65scribeModelResponse\x12*\n\x05model\x18\x01 \x01(\x0b\x32\x1b.strata.v1.ModelDescription\"\xe3\x01\n\x10ModelDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0e\n\x06inputs\x18\x04 \x03(\t\x12 \n\x06layers\x18\x05 \x03(\x0b\x32\x10.strata.v1.Layer\x12\x0f\n\x07\x63lasses\x18\x06 \x03(\t\x12/\n\rpreprocessing\x18\x07 \x01(\x0b\x32\x18.strata.v1.Preprocessing\x12,\n\x08training\x18\x08 \x01(\x0b\x32\x1a.strata.v1.TrainingFigures\"\xb4\x02\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05shape\x18\x03 \x03(\x03\x12&\n\tdata_type\x18\x04 \x01(\x0e\x32\x13.strata.v1.DataType\x12\x12\n\nparameters\x18\x05 \x01(\x03\x12\x15\n\rmultiply_adds\x18\x06 \x01(\x03\x12\r\n\x05\x64\x65pth\x18\x07 \x01(\x05\x12\x14\n\x0c\x64\x65\x66\x61ult_exit\x18\x08 \x01(\x08\x12\x14\n\x0c\x63hannel_axis\x18\t \x01(\x05\x12\x32\n\x0freceptive_field\x18\n \x01(\x0b\x32\x19.strata.v1.ReceptiveField\x12,\n\nreductions\x18\x0b \x03(\x0e\x32\x18.strata.v1.ReductionStep\x12\x10\n\x08unranked\x18\x0c \x01(\x08\".\n\x0eReceptiveField\x12\x0c\n\x04size\x18\x01 \x03(\x03\x12\x0e\n\x06stride\x18\x02 \x03(\x03\"\x9c\x01\n\rPreprocessing\x12\r\n\x05input\x18\x01 \x01(\t\x12\x1f\n\x05\x63olor\x18\x02 \x01(\x0e\x32\x10.strata.v1.Color\x12)\n\nresampling\x18\x03 \x01(\x0e\x32\x15.strata.v1.Resampling\x12\r\n\x05scale\x18\x04 \x01(\x01\x12\r\n\x05means\x18\x05 \x03(\x01\x12\x12\n\ndeviations\x18\x06 \x03(\x01\"\xb7\x01\n\x0fTrainingFigures\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x61ta_digest\x18\x02 \x01(\t\x12\x0f\n\x07network\x18\x03 \x01(\t\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x0e\n\x06\x65pochs\x18\x05 \x01(\x05\x12\x15\n\rtraining_rows\x18\x06 \x01(\x03\x12\x11\n\ttest_rows\x18\x07 \x01(\x03\x12\x15\n\rtest_accuracy\x18\x08 \x01(\x01\x12\x11\n\ttest_loss\x18\t \x01(\x01*\xfa\x01\n\rReductionStep\x12\x1e\n\x1aREDUCTION_STEP_UNSPECIFIED\x10\x00\x12\x1b\n\x17REDUCTION_STEP_CHANNELS\x10\x01\x12\x18\n\x14REDUCTION_STEP_SPACE\x10\x02\x12\x1a\n\x16REDUCTION_STEP_POOLING\x10\x03\x12\x1d\n\x19REDUCTION_STEP_STATISTICS\x10\x04\x12\x1f\n\x1bREDUCTION_STEP_TOP_CHANNELS\x10\x05\x12\x1d\n\x19REDUCTION_STEP_TOP_LABELS\x10\x06\x12\x17\n\x13REDUCTION_STEP_HALF\x10\x07*B\n\x05\x43olor\x12\x15\n\x11\x43OLOR_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43OLOR_GRAYSCALE\x10\x01\x12\r\n\tCOLOR_RGB\x10\x02*Y\n\nResampling\x12\x1a\n\x16RESAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12RESAMPLING_NEAREST\x10\x01\x12\x17\n\x13RESAMPLING_BILINEAR\x10\x02\x32\xaf\x01\n\x0e\x43\x61talogService\x12I\n\nListModels\x12\x1c.strata.v1.ListModelsRequest\x1a\x1d.strata.v1.ListModelsResponse\x12R\n\rDescribeModel\x12\x1f.strata.v1.DescribeModelRequest\x1a .strata.v1.DescribeModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'strata.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COLOR']._serialized_start=1211
-  _globals['_COLOR']._serialized_end=1277
-  _globals['_RESAMPLING']._serialized_start=1279
-  _globals['_RESAMPLING']._serialized_end=1368
+  _globals['_REDUCTIONSTEP']._serialized_start=1398
+  _globals['_REDUCTIONSTEP']._serialized_end=1648
+  _globals['_COLOR']._serialized_start=1650
+  _globals['_COLOR']._serialized_end=1716
+  _globals['_RESAMPLING']._serialized_start=1718
+  _globals['_RESAMPLING']._serialized_end=1807
   _globals['_MODELREFERENCE']._serialized_start=62
   _globals['_MODELREFERENCE']._serialized_end=109
   _globals['_LISTMODELSREQUEST']._serialized_start=111
@@ -51,11 +53,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELDESCRIPTION']._serialized_start=464
   _globals['_MODELDESCRIPTION']._serialized_end=691
   _globals['_LAYER']._serialized_start=694
-  _globals['_LAYER']._serialized_end=864
-  _globals['_PREPROCESSING']._serialized_start=867
-  _globals['_PREPROCESSING']._serialized_end=1023
-  _globals['_TRAININGFIGURES']._serialized_start=1026
-  _globals['_TRAININGFIGURES']._serialized_end=1209
-  _globals['_CATALOGSERVICE']._serialized_start=1371
-  _globals['_CATALOGSERVICE']._serialized_end=1546
+  _globals['_LAYER']._serialized_end=1002
+  _globals['_RECEPTIVEFIELD']._serialized_start=1004
+  _globals['_RECEPTIVEFIELD']._serialized_end=1050
+  _globals['_PREPROCESSING']._serialized_start=1053
+  _globals['_PREPROCESSING']._serialized_end=1209
+  _globals['_TRAININGFIGURES']._serialized_start=1212
+  _globals['_TRAININGFIGURES']._serialized_end=1395
+  _globals['_CATALOGSERVICE']._serialized_start=1810
+  _globals['_CATALOGSERVICE']._serialized_end=1985
 # @@protoc_insertion_point(module_scope)

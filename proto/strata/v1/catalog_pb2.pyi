@@ -8,6 +8,17 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ReductionStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REDUCTION_STEP_UNSPECIFIED: _ClassVar[ReductionStep]
+    REDUCTION_STEP_CHANNELS: _ClassVar[ReductionStep]
+    REDUCTION_STEP_SPACE: _ClassVar[ReductionStep]
+    REDUCTION_STEP_POOLING: _ClassVar[ReductionStep]
+    REDUCTION_STEP_STATISTICS: _ClassVar[ReductionStep]
+    REDUCTION_STEP_TOP_CHANNELS: _ClassVar[ReductionStep]
+    REDUCTION_STEP_TOP_LABELS: _ClassVar[ReductionStep]
+    REDUCTION_STEP_HALF: _ClassVar[ReductionStep]
+
 class Color(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     COLOR_UNSPECIFIED: _ClassVar[Color]
@@ -19,6 +30,14 @@ class Resampling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RESAMPLING_UNSPECIFIED: _ClassVar[Resampling]
     RESAMPLING_NEAREST: _ClassVar[Resampling]
     RESAMPLING_BILINEAR: _ClassVar[Resampling]
+REDUCTION_STEP_UNSPECIFIED: ReductionStep
+REDUCTION_STEP_CHANNELS: ReductionStep
+REDUCTION_STEP_SPACE: ReductionStep
+REDUCTION_STEP_POOLING: ReductionStep
+REDUCTION_STEP_STATISTICS: ReductionStep
+REDUCTION_STEP_TOP_CHANNELS: ReductionStep
+REDUCTION_STEP_TOP_LABELS: ReductionStep
+REDUCTION_STEP_HALF: ReductionStep
 COLOR_UNSPECIFIED: Color
 COLOR_GRAYSCALE: Color
 COLOR_RGB: Color
@@ -93,7 +112,7 @@ class ModelDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., digest: _Optional[str] = ..., inputs: _Optional[_Iterable[str]] = ..., layers: _Optional[_Iterable[_Union[Layer, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ..., preprocessing: _Optional[_Union[Preprocessing, _Mapping]] = ..., training: _Optional[_Union[TrainingFigures, _Mapping]] = ...) -> None: ...
 
 class Layer(_message.Message):
-    __slots__ = ("name", "kind", "shape", "data_type", "parameters", "multiply_adds", "depth", "default_exit")
+    __slots__ = ("name", "kind", "shape", "data_type", "parameters", "multiply_adds", "depth", "default_exit", "channel_axis", "receptive_field", "reductions", "unranked")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -102,6 +121,10 @@ class Layer(_message.Message):
     MULTIPLY_ADDS_FIELD_NUMBER: _ClassVar[int]
     DEPTH_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_EXIT_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_AXIS_FIELD_NUMBER: _ClassVar[int]
+    RECEPTIVE_FIELD_FIELD_NUMBER: _ClassVar[int]
+    REDUCTIONS_FIELD_NUMBER: _ClassVar[int]
+    UNRANKED_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -110,7 +133,19 @@ class Layer(_message.Message):
     multiply_adds: int
     depth: int
     default_exit: bool
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data_type: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., depth: _Optional[int] = ..., default_exit: _Optional[bool] = ...) -> None: ...
+    channel_axis: int
+    receptive_field: ReceptiveField
+    reductions: _containers.RepeatedScalarFieldContainer[ReductionStep]
+    unranked: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data_type: _Optional[_Union[_tensor_pb2.DataType, str]] = ..., parameters: _Optional[int] = ..., multiply_adds: _Optional[int] = ..., depth: _Optional[int] = ..., default_exit: _Optional[bool] = ..., channel_axis: _Optional[int] = ..., receptive_field: _Optional[_Union[ReceptiveField, _Mapping]] = ..., reductions: _Optional[_Iterable[_Union[ReductionStep, str]]] = ..., unranked: _Optional[bool] = ...) -> None: ...
+
+class ReceptiveField(_message.Message):
+    __slots__ = ("size", "stride")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_FIELD_NUMBER: _ClassVar[int]
+    size: _containers.RepeatedScalarFieldContainer[int]
+    stride: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, size: _Optional[_Iterable[int]] = ..., stride: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Preprocessing(_message.Message):
     __slots__ = ("input", "color", "resampling", "scale", "means", "deviations")

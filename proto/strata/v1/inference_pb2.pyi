@@ -1,12 +1,22 @@
 from strata.v1 import catalog_pb2 as _catalog_pb2
 from strata.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Pooling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POOLING_UNSPECIFIED: _ClassVar[Pooling]
+    POOLING_MEAN: _ClassVar[Pooling]
+    POOLING_MAX: _ClassVar[Pooling]
+POOLING_UNSPECIFIED: Pooling
+POOLING_MEAN: Pooling
+POOLING_MAX: Pooling
 
 class PredictRequest(_message.Message):
     __slots__ = ("model", "tensors", "images", "top_k")
@@ -47,21 +57,62 @@ class Label(_message.Message):
     def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
 
 class GetActivationsRequest(_message.Message):
-    __slots__ = ("model", "tensors", "images", "layers")
+    __slots__ = ("model", "tensors", "images", "layers", "reduction", "layer_reductions")
+    class LayerReductionsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Reduction
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Reduction, _Mapping]] = ...) -> None: ...
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     LAYERS_FIELD_NUMBER: _ClassVar[int]
+    REDUCTION_FIELD_NUMBER: _ClassVar[int]
+    LAYER_REDUCTIONS_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     tensors: _tensor_pb2.Tensors
     images: _tensor_pb2.Images
     layers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ...) -> None: ...
+    reduction: Reduction
+    layer_reductions: _containers.MessageMap[str, Reduction]
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ..., reduction: _Optional[_Union[Reduction, _Mapping]] = ..., layer_reductions: _Optional[_Mapping[str, Reduction]] = ...) -> None: ...
+
+class Reduction(_message.Message):
+    __slots__ = ("channels", "space", "pooling", "statistics", "top_channels", "top_labels", "half")
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    SPACE_FIELD_NUMBER: _ClassVar[int]
+    POOLING_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    TOP_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    TOP_LABELS_FIELD_NUMBER: _ClassVar[int]
+    HALF_FIELD_NUMBER: _ClassVar[int]
+    channels: Range
+    space: _containers.RepeatedCompositeFieldContainer[Range]
+    pooling: Pooling
+    statistics: bool
+    top_channels: int
+    top_labels: int
+    half: bool
+    def __init__(self, channels: _Optional[_Union[Range, _Mapping]] = ..., space: _Optional[_Iterable[_Union[Range, _Mapping]]] = ..., pooling: _Optional[_Union[Pooling, str]] = ..., statistics: _Optional[bool] = ..., top_channels: _Optional[int] = ..., top_labels: _Optional[int] = ..., half: _Optional[bool] = ...) -> None: ...
+
+class Range(_message.Message):
+    __slots__ = ("start", "stop")
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    stop: int
+    def __init__(self, start: _Optional[int] = ..., stop: _Optional[int] = ...) -> None: ...
 
 class GetActivationsResponse(_message.Message):
-    __slots__ = ("model", "activations")
+    __slots__ = ("model", "activations", "channels", "predictions")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     activations: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., activations: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ...) -> None: ...
+    channels: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
+    predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., activations: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...

@@ -28,6 +28,10 @@ if _version_not_supported:
 class InferenceServiceStub:
     """Runs slices: the part of a network between where a request enters and where it leaves.
 
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
+
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was
     received; RESOURCE_EXHAUSTED for a request over a limit, with the numbers; DEADLINE_EXCEEDED for one
@@ -54,6 +58,10 @@ class InferenceServiceStub:
 
 class InferenceServiceServicer:
     """Runs slices: the part of a network between where a request enters and where it leaves.
+
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
 
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was
@@ -98,6 +106,10 @@ def add_InferenceServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
     """Runs slices: the part of a network between where a request enters and where it leaves.
+
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
 
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was

@@ -29,6 +29,10 @@ GRPC_VERSION: str
 class InferenceServiceStub:
     """Runs slices: the part of a network between where a request enters and where it leaves.
 
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
+
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was
     received; RESOURCE_EXHAUSTED for a request over a limit, with the numbers; DEADLINE_EXCEEDED for one
@@ -48,6 +52,10 @@ class InferenceServiceStub:
 class InferenceServiceAsyncStub(InferenceServiceStub):
     """Runs slices: the part of a network between where a request enters and where it leaves.
 
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
+
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was
     received; RESOURCE_EXHAUSTED for a request over a limit, with the numbers; DEADLINE_EXCEEDED for one
@@ -62,6 +70,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs slices: the part of a network between where a request enters and where it leaves.
+
+    What enters must determine what leaves: a prediction may begin at a layer in the middle, and a layer that
+    depends on one input of several needs only that one. An input that nothing asked depends on is checked and left
+    out; a layer that changes nothing asked is refused.
 
     Errors of both: NOT_FOUND for an unknown model, version or layer, with the nearest names;
     INVALID_ARGUMENT for a wrong shape, type, byte count or picture, with what was expected and what was
