@@ -7,14 +7,24 @@ from strata_server.errors import InvalidArgument, unknown
 
 
 @dataclass(frozen=True)
+class ReceptiveField:
+    """The window of the input that one place of a layer is computed from, in pixels for each dimension of space."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    """How far the windows of neighboring places are apart."""
+
+
+@dataclass(frozen=True)
 class Layer:
     """A named point in the network."""
 
     name: str
     kind: str
-    """What computes it: the Keras class, such as Conv2D."""
-    shape: tuple[int, ...]
-    """The size of each dimension of its activation; -1 for the batch."""
+    """What computes it: the Keras class, such as Conv2D; the ONNX operator where the file does not say."""
+    shape: tuple[int, ...] | None
+    """The size of each dimension of its activation; -1 for one that a request decides, such as the batch. None
+    where not even their number is known."""
     dtype: np.dtype[np.generic]
     parameters: int
     """The learned numbers in this layer alone."""
@@ -24,6 +34,10 @@ class Layer:
     """Layers on the longest way from an input; an input has 0."""
     default_exit: bool
     """Whether it belongs to the prediction."""
+    channel_axis: int = 0
+    """The dimension that counts its channels; 0 where none is known."""
+    receptive_field: ReceptiveField | None = None
+    """None where no fixed window of the input is seen."""
 
 
 class Catalog:

@@ -1,0 +1,91 @@
+"""Does to an activation what a reduction says."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from strata_server.reductions import INDEX, Pooling, Reduction, check_sizes, space_axes
+from strata_server.tensors import Array
+
+# Statistics take a float64 copy of that many elements (or of one row) at a time, whatever the layer's size.
+_BLOCK_ELEMENTS = 2**18
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What is sent for an activation."""
+
+    value: Array
+    channels: Array | None
+    """Where the top channels or labels were asked, which ones they are, in the shape of the value."""
+
+
+def reduce(name: str, reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
+    """Return the activation of a layer, reduced; where nothing is asked, the very same array.
+
+    Args:
+        name: the layer's name, for messages.
+        reduction: what `check_reduction` has let pass.
+        value: (rows, ...), with the channels at `channel_axis`.
+        channel_axis: 0 where none is known.
+
+    Raises:
+        InvalidArgument: a range beyond a size that only this value tells, or no place to take figures of.
+    """
+    check_sizes(name, reduction, value.shape, channel_axis)
+    with np.errstate(all="ignore"):  # NaN, infinities and what becomes one are data
+        return _reduce(reduction, value, channel_axis)
+
+
+def _reduce(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
+    ranges = reduction.ranges(value.ndim, channel_axis)
+    if ranges:
+        value = value[tuple(slice(*ranges.get(axis, (None, None))) for axis in range(value.ndim))]
+    space = space_axes(value.ndim, channel_axis)
+    if reduction.pooling:
+        value, channel_axis = _pool(reduction.pooling, value, space), 1
+    if reduction.statistics:
+        value = _describe(value, space)
+    channels = None
+    if reduction.top:
+        best = _find_best(value, reduction.top, channel_axis)
+        value = np.take_along_axis(value, best, channel_axis)
+        channels = (best + (reduction.channels or (0,))[0]).astype(INDEX)
+    return Reduced(value.astype(np.float16, copy=False) if reduction.half else value, channels)
+
+
+def _pool(pooling: Pooling, value: Array, space: tuple[int, ...]) -> Array:
+    """Return (rows, channels)."""
+    # A float32 sum over the places of a large channels-last layer would be off by 3e-6.
+    pooled: Array = value.max(space) if pooling is Pooling.MAX else value.mean(space, dtype=np.float64)
+    return pooled.astype(value.dtype, copy=False)
+
+
+def _describe(value: Array, space: tuple[int, ...]) -> Array:
+    """Return (rows, 5, channels)."""
+    rows = max(1, _BLOCK_ELEMENTS // max(1, math.prod(value.shape[1:])))
+    starts = range(0, max(1, len(value)), rows)
+    return np.concatenate([_describe_block(value[start : start + rows], space) for start in starts])
+
+
+def _describe_block(value: Array, space: tuple[int, ...]) -> Array:
+    exact = value.astype(np.float64)
+    mean = exact.mean(space, keepdims=True)
+    places = math.prod(value.shape[axis] for axis in space)
+    figures = [
+        mean.squeeze(space),
+        exact.std(space, mean=mean),
+        value.min(space),
+        value.max(space),
+        np.count_nonzero(value == 0, axis=space) / places,
+    ]
+    return np.stack(figures, axis=1).astype(value.dtype)
+
+
+def _find_best(value: Array, count: int, axis: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    """Return the indices of the largest elements along an axis: equal ones in their order, NaN last."""
+    # Both turn the order around without overflow, and a sort puts NaN at the end.
+    descending = np.invert(value) if value.dtype.kind in "biu" else np.negative(value)
+    order = np.argsort(descending, axis=axis, kind="stable")
+    return order[(slice(None),) * axis + (slice(count),)]
