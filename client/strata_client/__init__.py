@@ -10,7 +10,9 @@ command `strata` the extra `cli`.
 
 from typing import TYPE_CHECKING
 
-from strata_client.catalog import Description, Layer, Model, Preprocessing, TrainingFigures
+from strata_client.activations import Activations
+from strata_client.catalog import Description, Layer, Model, Preprocessing, ReceptiveField, TrainingFigures
+from strata_client.differences import Difference, Differences
 from strata_client.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -26,12 +28,16 @@ from strata_client.errors import (
     Unimplemented,
 )
 from strata_client.predictions import Label, Prediction, Predictions
+from strata_client.reductions import Reduction
 
 __all__ = [
+    "Activations",
     "Cancelled",
     "Client",
     "DeadlineExceeded",
     "Description",
+    "Difference",
+    "Differences",
     "InvalidArgument",
     "Label",
     "Layer",
@@ -42,6 +48,8 @@ __all__ = [
     "Prediction",
     "Predictions",
     "Preprocessing",
+    "ReceptiveField",
+    "Reduction",
     "ResourceExhausted",
     "ServerError",
     "StrataError",

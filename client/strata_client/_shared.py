@@ -1,11 +1,11 @@
 """Requests and answers, without the way between them: what every client sends and reads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from strata.v1 import catalog_pb2
+from strata.v1 import catalog_pb2, inference_pb2
 from strata.v1.catalog_pb2 import (
     DescribeModelRequest,
     DescribeModelResponse,
@@ -21,15 +21,17 @@ from strata.v1.inference_pb2 import (
 )
 from strata.v1.tensor_pb2 import Images, Tensor, Tensors
 
-from strata_client import images, tensors
-from strata_client.catalog import Description, Layer, Model, Preprocessing, TrainingFigures
+from strata_client import images, reductions, tensors
+from strata_client.activations import Activations
+from strata_client.catalog import Description, Layer, Model, Preprocessing, ReceptiveField, TrainingFigures
 from strata_client.errors import InvalidArgument, ResourceExhausted, ServerError
 from strata_client.images import Picture
 from strata_client.predictions import Label, Prediction, Predictions
+from strata_client.reductions import Reduce, Reduction
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = "Array | Mapping[str, Array] | Picture | Sequence[Picture]"
-"""What enters: an array for a model's only input, arrays by the inputs' names, or pictures, one row each."""
+"""What enters: an array for a model's only input, arrays by the names of inputs or layers, or pictures, a row each."""
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest request, unless told otherwise; the server's own default."""
@@ -50,16 +52,51 @@ def write_predict(inputs: Inputs, model: str, top: int, max_bytes: int) -> Predi
     return _limited(request, max_bytes)
 
 
-def write_activations(inputs: Inputs, model: str, layers: Sequence[str], max_bytes: int) -> GetActivationsRequest:
-    """Ask for the activations of some layers."""
+def write_activations(
+    inputs: Inputs, model: str, layers: Sequence[str], reduce: Reduce, max_bytes: int
+) -> GetActivationsRequest:
+    """Ask for the activations of some layers, reduced."""
     if isinstance(layers, str):
         raise TypeError(f"layers: expected a list of names; received the text {layers!r}")
     request = GetActivationsRequest(
         model=_write_reference(model),
         layers=[_encodable(layer, "layer") for layer in layers],
+        **_write_reductions(reduce, layers),
         **_write_inputs(inputs, max_bytes),
     )
     return _limited(request, max_bytes)
+
+
+def _write_reductions(reduce: Reduce, layers: Sequence[str]) -> dict[str, Any]:
+    if isinstance(reduce, Mapping):
+        reduced = reductions.resolve(reduce, layers)
+        return {"layer_reductions": {layer: _write_reduction(reduced[layer]) for layer in reduce}}
+    reduction = reductions.read(reduce)
+    return {} if reduction == reductions.NONE else {"reduction": _write_reduction(reduction)}
+
+
+_POOLINGS = {"": "POOLING_UNSPECIFIED", "mean": "POOLING_MEAN", "max": "POOLING_MAX"}
+
+
+def _write_reduction(reduction: Reduction) -> inference_pb2.Reduction:
+    if reduction.pooling not in _POOLINGS:
+        raise InvalidArgument(f"pooling: expected 'mean' or 'max'; received {reduction.pooling!r}")
+    try:
+        return inference_pb2.Reduction(
+            channels=_write_range(reduction.channels) if reduction.channels else None,
+            space=map(_write_range, reduction.space),
+            pooling=_POOLINGS[reduction.pooling],
+            statistics=reduction.statistics,
+            top_channels=reduction.top_channels,
+            top_labels=reduction.top_labels,
+            half=reduction.half,
+        )
+    except ValueError as error:  # a number that has no place in the message
+        raise InvalidArgument(f"reduction: expected numbers that can be sent; received {reduction}") from error
+
+
+def _write_range(bounds: reductions.Range) -> inference_pb2.Range:
+    return inference_pb2.Range(start=bounds[0], stop=bounds[1])
 
 
 def _write_reference(model: str) -> ModelReference:
@@ -156,13 +193,32 @@ def _read_layer(layer: catalog_pb2.Layer) -> Layer:
     return Layer(
         name=layer.name,
         kind=layer.kind,
-        shape=tuple(layer.shape),
+        shape=None if layer.unranked else tuple(layer.shape),
         dtype=tensors.read_dtype(layer.data_type),
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,
         depth=layer.depth,
         default_exit=layer.default_exit,
+        channel_axis=layer.channel_axis if 0 < layer.channel_axis < len(layer.shape) else 0,
+        receptive_field=_read_receptive_field(layer.receptive_field) if layer.HasField("receptive_field") else None,
+        # A newer server may know more of them: what this client cannot ask for it need not know.
+        reductions=tuple(_REDUCTIONS[step] for step in layer.reductions if step in _REDUCTIONS),
     )
+
+
+_REDUCTIONS: dict[int, str] = {
+    catalog_pb2.REDUCTION_STEP_CHANNELS: "channels",
+    catalog_pb2.REDUCTION_STEP_SPACE: "space",
+    catalog_pb2.REDUCTION_STEP_POOLING: "pooling",
+    catalog_pb2.REDUCTION_STEP_STATISTICS: "statistics",
+    catalog_pb2.REDUCTION_STEP_TOP_CHANNELS: "top_channels",
+    catalog_pb2.REDUCTION_STEP_TOP_LABELS: "top_labels",
+    catalog_pb2.REDUCTION_STEP_HALF: "half",
+}
+
+
+def _read_receptive_field(message: catalog_pb2.ReceptiveField) -> ReceptiveField:
+    return ReceptiveField(size=tuple(message.size), stride=tuple(message.stride))
 
 
 _COLORS: dict[int, str] = {catalog_pb2.COLOR_GRAYSCALE: "grayscale", catalog_pb2.COLOR_RGB: "rgb"}
@@ -205,11 +261,12 @@ def read_predictions(response: PredictResponse) -> Predictions:
         ServerError: the outputs and the labels are not of the same rows.
     """
     outputs = {tensor.name: tensors.read(tensor) for tensor in response.outputs}
-    rows = tuple(
-        Prediction(tuple(Label(label.name, label.index, label.score) for label in row.labels))
-        for row in response.predictions
-    )
+    rows = _read_rows(response.predictions)
     return Predictions(response.model.name, response.model.version, _one_for_each_row(rows, outputs), outputs)
+
+
+def _read_rows(rows: Iterable[inference_pb2.Prediction]) -> tuple[Prediction, ...]:
+    return tuple(Prediction(tuple(Label(label.name, label.index, label.score) for label in row.labels)) for row in rows)
 
 
 def _one_for_each_row(rows: tuple[Prediction, ...], outputs: Mapping[str, Array]) -> tuple[Prediction, ...]:
@@ -220,13 +277,24 @@ def _one_for_each_row(rows: tuple[Prediction, ...], outputs: Mapping[str, Array]
     return rows or (Prediction(()),) * counts.pop()
 
 
-def read_activations(response: GetActivationsResponse, layers: Sequence[str]) -> dict[str, Array]:
+def read_activations(response: GetActivationsResponse, layers: Sequence[str]) -> Activations:
     """Read the activations, in the order of `layers`.
 
     Raises:
-        ServerError: these are not the layers that were asked.
+        ServerError: these are not the layers that were asked, or indices or labels do not fit them.
     """
     names = [tensor.name for tensor in response.activations]
     if names != list(layers):
         raise ServerError(f"the server answered with the layers {names}; asked were {list(layers)}")
-    return {tensor.name: tensors.read(tensor) for tensor in response.activations}
+    values = {tensor.name: tensors.read(tensor) for tensor in response.activations}
+    channels = {tensor.name: tensors.read(tensor) for tensor in response.channels}
+    for name, indices in channels.items():
+        if name not in values or indices.dtype != np.int32 or indices.shape != values[name].shape:
+            raise ServerError(
+                f"the server answered with channels {list(indices.shape)} of {indices.dtype} for {name!r}, "
+                "which are not those of an activation"
+            )
+    rows = _read_rows(response.predictions)
+    if rows and {len(array) if array.ndim else 0 for array in values.values()} != {len(rows)}:
+        raise ServerError(f"the server answered with labels of {len(rows)} rows, which are not those of the layers")
+    return Activations(response.model.name, response.model.version, values, channels, rows)

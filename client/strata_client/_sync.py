@@ -9,11 +9,14 @@ from strata.v1.catalog_pb2 import ListModelsRequest
 from strata.v1.catalog_pb2_grpc import CatalogServiceStub
 from strata.v1.inference_pb2_grpc import InferenceServiceStub
 
-from strata_client import _shared
-from strata_client._shared import MAX_MESSAGE_BYTES, Array, Inputs
+from strata_client import _shared, comparison
+from strata_client._shared import MAX_MESSAGE_BYTES, Inputs
 from strata_client._status import translated
+from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model
+from strata_client.differences import Differences
 from strata_client.predictions import Predictions
+from strata_client.reductions import Reduce
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -89,9 +92,10 @@ class Client:
         """Compute the prediction.
 
         Args:
-            inputs: an array for the model's only input, shape (rows, ...); a mapping of input names to such
-                arrays; or pictures, one row each: a path, the bytes of a PNG or JPEG file, a PIL image, or a
-                list of those. An array's type must be the input's own: nothing is converted.
+            inputs: an array for the model's only input, shape (rows, ...); a mapping of names to such arrays,
+                those of inputs, or of layers, where the network then begins; or pictures, one row each: a path,
+                the bytes of a PNG or JPEG file, a PIL image, or a list of those. An array's type must be that of
+                its input or layer: nothing is converted.
             model: `NAME` or `NAME:VERSION`.
             top: labels wanted for each row, best first; 0 asks for none.
             timeout_s: how long to wait.
@@ -100,23 +104,72 @@ class Client:
         return _shared.read_predictions(self._call(self._inference.Predict, request, timeout_s))
 
     def activations(
-        self, inputs: Inputs, *, layers: Sequence[str], model: str = "", timeout_s: float | None = None
-    ) -> dict[str, Array]:
+        self,
+        inputs: Inputs,
+        layers: Sequence[str],
+        *,
+        model: str = "",
+        reduce: Reduce = "none",
+        timeout_s: float | None = None,
+    ) -> Activations:
         """Compute the activations of some layers, running only the part of the network that they need.
 
         Args:
             inputs: as `predict` takes them.
             layers: the names wanted, each once; an input's name answers what the network saw there.
             model: `NAME` or `NAME:VERSION`.
+            reduce: what is done to each activation before it is sent, such as `mean` or `channels:0-16+half` (see
+                `strata_client.reductions.parse`), or a `Reduction`; or a mapping of layers' names to such, the
+                others being sent whole.
             timeout_s: how long to wait.
 
         Returns:
             One array for each layer, in the order asked, shape (rows, ...) in the network's own layout: an
-            artifact exported from Keras has (rows, height, width, channels).
+            artifact exported from Keras has (rows, height, width, channels). Where the top channels were asked,
+            their indices beside it, and where the top labels, those.
         """
-        request = _shared.write_activations(inputs, model, layers, self._max_message_bytes)
+        request = _shared.write_activations(inputs, model, layers, reduce, self._max_message_bytes)
         response = self._call(self._inference.GetActivations, request, timeout_s)
         return _shared.read_activations(response, layers)
+
+    def diff(
+        self,
+        a: str,
+        b: str,
+        inputs: Inputs,
+        *,
+        layers: Sequence[str] = (),
+        tolerance: float = comparison.TOLERANCE,
+        timeout_s: float | None = None,
+    ) -> Differences:
+        """Compare two versions, or two models with layers of the same names, layer by layer on the same inputs.
+
+        It asks for what fits a message at a time, so a network of any size can be compared. Pictures go to both;
+        where only one of the two takes pictures, the other gets what that one saw. Arrays by A's name for its only
+        input enter B under B's name.
+
+        Args:
+            a: `NAME` or `NAME:VERSION` of the one that is taken to be right.
+            b: the other one.
+            inputs: as `predict` takes them.
+            layers: the only ones to compare; none means all that both have with the same shape.
+            tolerance: by how much of a layer's largest magnitude in A it may differ.
+            timeout_s: how long to wait for each answer.
+
+        Raises:
+            InvalidArgument: they have no layer in common.
+            NotFound: one of them lacks one of `layers`.
+        """
+        return comparison.compare(
+            self,
+            a,
+            b,
+            inputs,
+            layers=layers,
+            tolerance=tolerance,
+            max_bytes=self._max_message_bytes,
+            timeout_s=timeout_s,
+        )
 
     def _call(
         self,

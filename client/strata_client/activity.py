@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.floating[Any]]
 class Activity:
     """Figures of one activation.
 
-    A channel is one index of the last axis, as Keras lays activations out: a feature map of a convolution, a
-    unit of a dense layer. The figures are of the finite values alone, and NaN where there are none.
+    A channel is a feature map of a convolution, or a unit of a dense layer. The figures are of the finite values
+    alone, and NaN where there are none.
     """
 
     smallest: float
@@ -52,9 +52,21 @@ class Activity:
         return order[~self.dead[order]]
 
 
-def measure(activation: Array) -> Activity:
-    """Measure an activation of shape (rows, ..., channels) and any type of number."""
-    values = as_floats(activation).reshape(-1, activation.shape[-1] if activation.ndim > 1 else 1)
+@dataclass(frozen=True)
+class TopChannel:
+    """One of the channels that were the largest somewhere."""
+
+    channel: int
+    """Its index among the layer's own channels."""
+    share: float
+    """Of the rows and places, where it is among the largest: 0..1."""
+    mean: float
+    """Of its values there."""
+
+
+def measure(activation: Array, axis: int = -1) -> Activity:
+    """Measure an activation of shape (rows, ...) and any type of number, whose channels that axis counts."""
+    values = _in_columns(as_floats(activation), axis)
     finite = np.isfinite(values)
     zero = values == 0
     return Activity(
@@ -69,6 +81,43 @@ def measure(activation: Array) -> Activity:
     )
 
 
+def measure_statistics(statistics: Array) -> Activity:
+    """Return what is known of an activation from its statistics, shape (rows, 5, channels).
+
+    Whether single values are no numbers is not known: counted are channels whose mean is none.
+    """
+    means, _, smallest, largest, zero_shares = np.moveaxis(as_floats(statistics).astype(np.float64), 1, 0)
+    whole = measure(means)
+    return Activity(
+        smallest=measure(smallest).smallest,
+        mean=whole.mean,
+        largest=measure(largest).largest,
+        zero_share=measure(zero_shares).mean,
+        nan_count=whole.nan_count,
+        infinite_count=whole.infinite_count,
+        strengths=whole.strengths,
+        dead=((smallest == 0) & (largest == 0)).all(axis=0),
+    )
+
+
+def count_top(activation: Array, channels: npt.NDArray[np.int32], axis: int = -1) -> list[TopChannel]:
+    """Return the channels that are among the largest anywhere, those of the most places first.
+
+    Args:
+        activation: the values of the largest channels at each place, shape (rows, ...).
+        channels: the indices of those channels, in the same shape.
+        axis: which one counts the largest.
+    """
+    found, places, counts = np.unique(channels, return_inverse=True, return_counts=True)
+    sums = np.bincount(places.reshape(-1), as_floats(activation).reshape(-1).astype(np.float64), len(found))
+    shares = counts * channels.shape[axis] / max(channels.size, 1)
+    top = [
+        TopChannel(int(channel), float(share), float(total / count))
+        for channel, share, total, count in zip(found, shares, sums, counts, strict=True)
+    ]
+    return sorted(top, key=lambda one: (-one.share, np.isnan(one.mean), -one.mean, one.channel))
+
+
 def as_floats(array: Array) -> Floats:
     """Return the values as floating-point numbers, without a copy where they are."""
     return array if array.dtype.kind == "f" else array.astype(np.float64)
@@ -78,3 +127,10 @@ def _strengths(values: Floats, finite: npt.NDArray[np.bool_]) -> npt.NDArray[np.
     sums = np.abs(values).sum(axis=0, dtype=np.float64, where=finite)
     # A channel without a finite value has no strength, and 0 puts it last without being dead.
     return np.asarray(sums / np.maximum(np.count_nonzero(finite, axis=0), 1), np.float64)
+
+
+def _in_columns(values: Floats, axis: int) -> Floats:
+    """Return the values as (everything else, channels); a single number for a row is one channel."""
+    if values.ndim < 2:
+        return values.reshape(-1, 1)
+    return np.moveaxis(values, axis, -1).reshape(-1, values.shape[axis])

@@ -27,14 +27,25 @@ class Model:
 
 
 @dataclass(frozen=True)
+class ReceptiveField:
+    """The window of the input that one place of a layer is computed from."""
+
+    size: tuple[int, ...]
+    """In pixels of the input, for each dimension of space; it may reach over the border."""
+    stride: tuple[int, ...]
+    """How far the windows of neighboring places are apart, in pixels of the input."""
+
+
+@dataclass(frozen=True)
 class Layer:
     """A named point in the network."""
 
     name: str
     kind: str
-    """What computes it: the Keras class, such as Conv2D."""
-    shape: tuple[int, ...]
-    """The size of each dimension of its activation; -1 for the batch."""
+    """What computes it: the Keras class, such as Conv2D; in a file not from Keras the ONNX operator, such as Conv."""
+    shape: tuple[int, ...] | None
+    """The size of each dimension of its activation; -1 for one that a request decides, such as the batch, which is
+    the first. None where not even the number of dimensions is known before a run."""
     dtype: np.dtype[Any]
     parameters: int
     """The learned numbers in this layer alone."""
@@ -44,6 +55,13 @@ class Layer:
     """Layers on the longest way from an input to here; an input has 0."""
     default_exit: bool
     """Whether it belongs to the prediction."""
+    channel_axis: int = 0
+    """The dimension that counts its channels: 3 where height, width, channels follow the batch. 0 where it has none
+    that is known."""
+    receptive_field: ReceptiveField | None = None
+    """What of the input one place of it sees; None where that is no fixed window."""
+    reductions: tuple[str, ...] = ()
+    """The fields of a `Reduction` that may be set for it."""
 
 
 @dataclass(frozen=True)
@@ -110,3 +128,15 @@ class Description:
     def entry(self) -> str:
         """The input that takes a picture; the first one where none does."""
         return self.preprocessing.input if self.preprocessing else self.inputs[0]
+
+    def find(self, name: str) -> Layer | None:
+        """Return the layer of that name; None where there is none."""
+        return next((layer for layer in self.layers if layer.name == name), None)
+
+    def channel_axis(self, layer: str, dimensions: int) -> int:
+        """Return the axis that counts the channels of an activation with that many dimensions.
+
+        It is the last one where none is known, and where pooling left nothing else.
+        """
+        found = self.find(layer)
+        return found.channel_axis if found and 0 < found.channel_axis < dimensions else -1

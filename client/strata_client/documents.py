@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from strata_client.activity import Array, measure
+from strata_client.activity import Array
 from strata_client.catalog import Description
+from strata_client.differences import Differences
 from strata_client.errors import StrataError
-from strata_client.predictions import Predictions
+from strata_client.inspection import Inspection
+from strata_client.predictions import Prediction, Predictions
+from strata_client.reductions import NONE, Reduction
 
 
 def write(document: Any) -> str:
@@ -24,10 +27,12 @@ def describe(description: Description) -> dict[str, Any]:
     return asdict(description)
 
 
-def describe_answer(file: str, answer: Predictions) -> dict[str, Any]:
-    """Return the answer for one file."""
-    labels = [asdict(label) for label in answer[0].labels]
-    return {"file": file, "model": answer.model, "version": answer.version, "labels": labels}
+def describe_answers(file: str, answer: Predictions) -> list[dict[str, Any]]:
+    """Return the answer for each row of one file; a picture is one row."""
+    return [
+        {"file": file, "row": row, "model": answer.model, "version": answer.version, "labels": _list(prediction)}
+        for row, prediction in enumerate(answer)
+    ]
 
 
 def describe_failure(file: str, error: Exception, text: str) -> dict[str, Any]:
@@ -36,30 +41,66 @@ def describe_failure(file: str, error: Exception, text: str) -> dict[str, Any]:
     return {"file": file, "error_code": code, "error": text}
 
 
-def describe_activations(file: str, description: Description, activations: Mapping[str, Array]) -> dict[str, Any]:
+def describe_activations(file: str, inspected: Inspection) -> dict[str, Any]:
     """Return the figures of each layer; the values themselves are what --save is for."""
     return {
         "file": file,
-        "model": description.name,
-        "version": description.version,
-        "layers": [_describe_activation(name, values) for name, values in activations.items()],
+        "model": inspected.description.name,
+        "version": inspected.description.version,
+        "layers": [_describe_activation(name, inspected) for name in inspected.activations],
     }
 
 
-def _describe_activation(name: str, values: Array) -> dict[str, Any]:
-    activity = measure(values)
+def _describe_activation(name: str, inspected: Inspection) -> dict[str, Any]:
+    values, activity = inspected.activations[name], inspected.measure(name)
+    reduction = inspected.reductions.get(name, NONE)
+    # The largest at a place are of many channels: how many of those are dead is not known.
+    whole = name not in inspected.activations.channels
     return {
         "name": name,
+        "reduction": str(reduction),
         "shape": list(values.shape),
         "dtype": values.dtype,
         "min": activity.smallest,
         "mean": activity.mean,
         "max": activity.largest,
         "zero_share": activity.zero_share,
-        "channels": activity.channel_count,
-        "dead_channels": activity.dead_count,
+        "channels": activity.channel_count if whole else None,
+        "dead_channels": activity.dead_count if whole else None,
         "nan_count": activity.nan_count,
         "infinite_count": activity.infinite_count,
+        **_describe_reduced(name, inspected, reduction),
+    }
+
+
+def _describe_reduced(name: str, inspected: Inspection, reduction: Reduction) -> dict[str, Any]:
+    """Return what a reduction is asked for: it is small, unlike an activation."""
+    if reduction.statistics:
+        return {"statistics": [_name_statistics(row) for row in inspected.activations[name]]}
+    if reduction.top_labels:
+        return {"labels": [_list(row) for row in inspected.activations.predictions]}
+    if reduction.top_channels:
+        return {"top_channels": [asdict(one) for one in inspected.count_top(name)]}
+    return {}
+
+
+def _name_statistics(row: Array) -> dict[str, list[float]]:
+    """Return the five figures of each channel."""
+    return dict(zip(("mean", "deviation", "min", "max", "zero_share"), row.tolist(), strict=True))
+
+
+def _list(prediction: Prediction) -> list[dict[str, Any]]:
+    return [asdict(label) for label in prediction.labels]
+
+
+def describe_differences(differences: Differences) -> dict[str, Any]:
+    """Return how far two versions are apart; a number that is not finite is null, as everywhere in JSON."""
+    first = differences.first_past
+    layers = [asdict(layer) | {"relative": layer.relative} for layer in differences.layers]
+    return asdict(differences) | {
+        "agree": differences.agree,
+        "first_past": first.name if first else None,
+        "layers": layers,
     }
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are read within a limit, and written whole or not at all."""
 
 import errno
 import secrets
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from strata_client.errors import ResourceExhausted
 
 
 @contextmanager
@@ -29,3 +31,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        ResourceExhausted: it is larger than `max_bytes`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(max_bytes + 1)  # not all of it: it may be a disk image, or /dev/zero
+    if len(data) > max_bytes:
+        raise ResourceExhausted(f"{path} is larger than a message may be: {max_bytes:,} bytes")
+    return data

@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 
 
-def format_shape(shape: Sequence[int]) -> str:
-    """Return a shape without its batch, such as `28x28x25`; `?` stands for an open size."""
+def format_shape(shape: Sequence[int] | None) -> str:
+    """Return a shape without its batch, such as `28x28x25`; `?` stands for an open size, `any` for an open shape."""
+    if shape is None:
+        return "any"
     return "x".join("?" if size < 0 else str(size) for size in shape[1:]) or "1"
 
 
@@ -32,3 +34,9 @@ def format_briefly(value: float) -> str:
     if 10 <= abs(value) < 9999.5:
         return f"{value:.0f}"
     return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+
+
+def format_window(size: Sequence[int], stride: Sequence[int]) -> str:
+    """Return a window of the input and its steps, such as `14x14 by 2`, or `5x7 by 1x2` where they differ."""
+    steps = stride if len(set(stride)) > 1 else stride[:1]
+    return f"{'x'.join(map(str, size))} by {'x'.join(map(str, steps))}" if size else ""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from strata.v1.tensor_pb2 import Images
 
-from strata_client.errors import InvalidArgument, ResourceExhausted
+from strata_client.errors import InvalidArgument
+from strata_client.files import read_limited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -44,18 +45,10 @@ def _is_image(value: object) -> TypeGuard[Image]:
 
 def _encode(picture: Picture, max_bytes: int) -> bytes:
     if isinstance(picture, str | os.PathLike):
-        return _read(Path(picture), max_bytes)
+        return read_limited(Path(picture), max_bytes)
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     return _compress(picture)
-
-
-def _read(path: Path, max_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        encoded = file.read(max_bytes + 1)  # not all of it: it may be a disk image, or /dev/zero
-    if len(encoded) > max_bytes:
-        raise ResourceExhausted(f"{path} is larger than a message may be: {max_bytes:,} bytes")
-    return encoded
 
 
 def _compress(image: Image) -> bytes:

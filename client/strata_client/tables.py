@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from strata_client.activity import Array, measure
 from strata_client.catalog import Description, Layer, Model
+from strata_client.differences import Differences
 from strata_client.errors import MissingExtra
-from strata_client.formats import format_score, format_shape
+from strata_client.formats import format_number, format_score, format_shape, format_window
+from strata_client.inspection import Inspection
 from strata_client.names import escape
 from strata_client.predictions import Label, Prediction
+from strata_client.reductions import NONE
 
 try:
     from rich import box
@@ -23,6 +25,8 @@ except ModuleNotFoundError as error:
 
 _BAR_LENGTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_WIDE = 100  # columns: from here on a table has room for more than what everyone wants
+_MOST_LARGEST = 5
 _UNLIMITED = 100_000  # columns: what reads a pipe wraps lines itself, or wants them whole
 
 
@@ -36,6 +40,11 @@ class Screen:
     def is_plain(self) -> bool:
         """Whether it is no terminal, and gets neither colors nor anything but letters."""
         return not self.console.is_terminal
+
+    @property
+    def width(self) -> int:
+        """How many columns there are."""
+        return self.console.width
 
     @property
     def has_blocks(self) -> bool:
@@ -85,61 +94,146 @@ def show_layers(screen: Screen, description: Description) -> None:
     """Show the catalog of a model, with totals."""
     screen.say(_headline(description))
     table = screen.table()
-    _add_columns(table, "layer", "kind", "shape>", "parameters>", "multiply-adds>", "role")
+    # What a place sees is the first thing to go where there is no room: --json has it all.
+    windows = [_window(layer) if screen.width >= _WIDE else "" for layer in description.layers]
+    sees = any(windows)
+    _add_columns(
+        table, "layer", "kind", "shape>", "parameters>", "multiply-adds>", *(["sees>"] if sees else []), "role"
+    )
     usual = _usual_dtype(description)
-    for layer in description.layers:
+    for layer, window in zip(description.layers, windows, strict=True):
         table.add_row(
             _text(layer.name, "bold"),
             _text(layer.kind),
             _text(_describe_value(layer, usual)),
             f"{layer.parameters:,}",
             f"{layer.multiply_adds:,}",
+            *([window] if sees else []),
             _role(layer, description),
         )
     if not screen.is_plain:
         table.add_section()
     parameters = sum(layer.parameters for layer in description.layers)
     multiply_adds = sum(layer.multiply_adds for layer in description.layers)
-    table.add_row("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", "", style="bold")
+    table.add_row("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", style="bold")
     screen.show(table)
 
 
-def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Prediction]]) -> None:
-    """Show the answer for each file: the best label, its score and a bar for it, and the runners-up."""
+def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Sequence[Prediction]]]) -> None:
+    """Show the answer for each row of each file: the best label, its score and a bar for it, and the runners-up."""
     table = screen.table()
-    _add_columns(table, "file", "label", "score>", "", "runners-up")
-    for file, prediction in predictions:
-        best, *others = prediction.labels
-        table.add_row(
-            _text(file),
-            _text(best.name, "bold"),
-            format_score(best.score),
-            Text(_bar(screen, best.score), "green"),
-            _text(", ".join(_runners_up(others)), "dim"),
-        )
+    # A picture is one row; a file of arrays may have many.
+    many = any(len(rows) > 1 for _, rows in predictions)
+    _add_columns(table, "file", *(["row>"] if many else []), "label", "score>", "", "runners-up")
+    for file, rows in predictions:
+        for row, prediction in enumerate(rows):
+            best, *others = prediction.labels
+            table.add_row(
+                _text(file),
+                *([f"{row:,}"] if many else []),
+                _text(best.name, "bold"),
+                format_score(best.score),
+                Text(_bar(screen, best.score), "green"),
+                _text(", ".join(_runners_up(others)), "dim"),
+            )
     screen.show(table)
 
 
-def show_activations(screen: Screen, description: Description, activations: Mapping[str, Array]) -> None:
+def show_activations(screen: Screen, inspected: Inspection) -> None:
     """Show the figures of each layer that was asked."""
-    screen.say(f"{escape(description.name)} version {description.version}")
-    activities = {name: measure(values) for name, values in activations.items()}
+    screen.say(f"{escape(inspected.description.name)} version {inspected.description.version}")
+    activities = {name: inspected.measure(name) for name in inspected.activations}
     table = screen.table()
     odd = any(activity.odd for activity in activities.values())
+    top = bool(inspected.activations.channels)
     _add_columns(table, "layer", "shape>", "min>", "mean>", "max>", "zeros>", "channels>", "dead>")
-    if odd:
-        _add_columns(table, "odd values")
+    _add_columns(table, *(["largest"] if top else []), *(["odd values"] if odd else []))
     for name, activity in activities.items():
+        # The largest at a place are of many channels: how many of those are dead is not known.
+        whole = name not in inspected.activations.channels
         table.add_row(
             _text(name, "bold"),
-            format_shape(activations[name].shape),
+            format_shape(inspected.activations[name].shape),
             *(f"{figure:.4g}" for figure in (activity.smallest, activity.mean, activity.largest)),
             f"{activity.zero_share:.1%}",
-            f"{activity.channel_count:,}",
-            f"{activity.dead_count:,}",
+            f"{activity.channel_count:,}" if whole else "",
+            f"{activity.dead_count:,}" if whole else "",
+            *([_text(_describe_largest(name, inspected))] if top else []),
             *([Text(activity.odd, "red")] if odd else []),
         )
     screen.show(table)
+
+
+def show_differences(screen: Screen, differences: Differences) -> None:
+    """Show how far two versions are apart, layer by layer, and where they first are too far."""
+    screen.say(f"{escape(differences.a)} and {escape(differences.b)}: {_count(differences.rows, 'row')}")
+    table = screen.table()
+    _add_columns(table, "layer", "kind", "largest>", "mean>", "relative>", "")
+    first = differences.first_past
+    for layer in differences.layers:
+        figures = (layer.largest, layer.mean, layer.relative) if not layer.error else ()
+        mark = "past" if layer.past else layer.error
+        table.add_row(
+            _text(layer.name, "bold"),
+            _text(layer.kind),
+            *([f"{figure:.3g}" for figure in figures] or [""] * 3),
+            _text("<- first past" if layer is first else mark, "red" if layer.past else "dim"),
+        )
+    screen.show(table)
+    for line in describe_differences(differences):
+        screen.say(line)
+
+
+def describe_differences(differences: Differences) -> list[str]:
+    """Return what was left out, and in the last line the layer that is first past the tolerance."""
+    notes = (
+        (differences.only_a, f"only {differences.a} has"),
+        (differences.only_b, f"only {differences.b} has"),
+        (differences.reshaped, "have another shape in each:"),
+        (differences.before_entry, "stand before the entry:"),
+    )
+    lines = [f"not compared, {why} {_quote_some(names)}" for names, why in notes if names]
+    return [escape(line) for line in (*lines, _verdict(differences))]
+
+
+def _verdict(differences: Differences) -> str:
+    first, compared = differences.first_past, [layer for layer in differences.layers if not layer.error]
+    limit = f"the tolerance, {differences.tolerance:g} of a layer's largest magnitude"
+    failed = len(differences.layers) - len(compared)
+    rest = f"; {_count(failed, 'layer')} could not be compared" if failed else ""
+    if first is None:
+        return f"all {_count(len(compared), 'layer')} compared are within {limit}{rest}"
+    place = f"{first.name} ({first.kind}), {differences.layers.index(first) + 1} of {len(differences.layers)}"
+    return f"first past {limit}: {place}{rest}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _quote_some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{_count(len(names), 'layer')}: {', '.join(names[:most])}{more}"
+
+
+def _describe_largest(name: str, inspected: Inspection) -> str:
+    """Return the classes of the first row, or the channels with what is known of each, those of the most places first.
+
+    A vector has one place: its channels have a value. A map has many: they have a share of the places.
+    """
+    if inspected.reductions.get(name, NONE).top_labels and inspected.activations.predictions:
+        labels = inspected.activations.predictions[0].labels
+        return ", ".join(f"{label.name} {format_score(label.score)}" for label in labels[:_MOST_LARGEST])
+    top = inspected.count_top(name)
+    everywhere = all(one.share == 1 for one in top)
+    return ", ".join(
+        f"{one.channel} {format_number(one.mean) if everywhere else format(one.share, '.0%')}"
+        for one in top[:_MOST_LARGEST]
+    )
+
+
+def _window(layer: Layer) -> str:
+    return format_window(layer.receptive_field.size, layer.receptive_field.stride) if layer.receptive_field else ""
 
 
 def _add_columns(table: Table, *columns: str) -> None:

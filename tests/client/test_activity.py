@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from strata_client.activity import measure
+from strata_client.activity import TopChannel, count_top, measure, measure_statistics
 
 
 def test_channels_are_ranked_by_their_mean_magnitude_and_dead_ones_left_out() -> None:
@@ -48,3 +48,29 @@ def test_the_smallest_integer_has_a_magnitude() -> None:
 @pytest.mark.parametrize("shape", [(2,), (1, 1), (1, 1, 1, 1)])
 def test_a_single_number_for_a_row_is_one_channel(shape: tuple[int, ...]) -> None:
     assert measure(np.ones(shape, np.float32)).channel_count == 1
+
+
+def test_channels_may_stand_first() -> None:
+    activation = np.zeros((2, 3, 4, 5), np.float32)
+    activation[:, 2] = 1
+    activity = measure(activation, axis=1)
+    assert (activity.strengths.tolist(), activity.dead.tolist()) == ([0, 0, 1], [True, True, False])
+
+
+def test_statistics_say_which_channels_are_dead_and_which_have_no_mean() -> None:
+    # Of a row: mean, deviation, minimum, maximum, share of zeros; the channels are dead, alive and NaN.
+    row = [[0, 2, np.nan], [0, 1, np.nan], [0, 1, np.nan], [0, 3, np.nan], [1, 0, 0.5]]
+    activity = measure_statistics(np.array([row], np.float16))
+    assert (activity.smallest, activity.mean, activity.largest) == (0, 1, 3)
+    assert activity.dead.tolist() == [True, False, False]
+    assert (activity.zero_share, activity.odd) == (0.5, "1 NaN")
+
+
+def test_top_channels_are_counted_over_rows_and_places() -> None:
+    channels = np.array([[[5, 5], [1, 2]], [[5, 1], [2, 5]]], np.int32)  # two rows, the two largest, two places
+    values = np.array([[[4, 8], [1, 1]], [[6, 7], [2, 1]]], np.float16)
+    assert count_top(values, channels, axis=1) == [
+        TopChannel(5, 1.0, 4.75),
+        TopChannel(1, 0.5, 4.0),
+        TopChannel(2, 0.5, 1.5),
+    ]

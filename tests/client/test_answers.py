@@ -1,9 +1,22 @@
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import pytest
+from strata.v1 import catalog_pb2
 from strata.v1.catalog_pb2 import DescribeModelResponse, ModelDescription
 from strata.v1.inference_pb2 import GetActivationsResponse, PredictResponse
 from strata.v1.tensor_pb2 import Tensor
-from strata_client import InvalidArgument, ServerError, _shared, tensors
+from strata_client import (
+    Activations,
+    InvalidArgument,
+    Layer,
+    ReceptiveField,
+    Reduction,
+    ServerError,
+    _shared,
+    tensors,
+)
 
 
 def scores(rows: int, name: str = "predictions") -> Tensor:
@@ -65,3 +78,72 @@ def test_what_a_description_names_from_the_future_is_unknown_and_no_error() -> N
     preprocessing = _shared.read_description(response).preprocessing
     assert preprocessing
     assert (preprocessing.color, preprocessing.resampling) == ("unknown", "unknown")
+
+
+def answer(**fields: Any) -> Activations:
+    return _shared.read_activations(GetActivationsResponse(activations=[scores(2, "a")], **fields), ["a"])
+
+
+def test_the_channels_and_labels_of_a_layer_stand_beside_its_activation() -> None:
+    indices = np.array([[5, 2], [0, 1]], np.int32)
+    rows = [{"labels": [{"name": "cat", "index": 1, "score": 0.5}]}, {"labels": []}]
+    activations = answer(model={"name": "m", "version": "2"}, channels=[tensors.write(indices, "a")], predictions=rows)
+    assert (activations.model, activations.version) == ("m", "2")
+    assert (list(activations), len(activations), activations["a"].shape) == (["a"], 1, (2, 2))
+    np.testing.assert_array_equal(activations.channels["a"], indices)
+    assert [len(row.labels) for row in activations.predictions] == [1, 0]
+    assert activations.predictions[0].label == "cat"
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        tensors.write(np.zeros((2, 2), np.int32), "b"),
+        tensors.write(np.zeros((2, 2), np.int64), "a"),
+        tensors.write(np.zeros((2, 3), np.int32), "a"),
+    ],
+    ids=["of another layer", "of another type", "of another shape"],
+)
+def test_channels_that_are_not_those_of_an_activation_are_a_server_error(channels: Tensor) -> None:
+    with pytest.raises(ServerError, match="not those of an activation"):
+        answer(channels=[channels])
+
+
+def test_labels_of_other_rows_are_a_server_error() -> None:
+    with pytest.raises(ServerError, match="labels of 1 rows"):
+        answer(predictions=[{}])
+
+
+def read_layer(**fields: Any) -> Layer:
+    response = DescribeModelResponse(model={"layers": [{"data_type": "DATA_TYPE_FLOAT32", **fields}]})
+    return _shared.read_description(response).layers[0]
+
+
+def test_a_layer_says_what_it_sees_and_how_it_may_be_reduced() -> None:
+    layer = read_layer(
+        shape=[-1, 8, 4, 4],
+        channel_axis=1,
+        receptive_field={"size": [3, 5], "stride": [1, 2]},
+        reductions=["REDUCTION_STEP_POOLING", "REDUCTION_STEP_HALF"],
+    )
+    assert (layer.channel_axis, layer.receptive_field) == (1, ReceptiveField((3, 5), (1, 2)))
+    assert layer.reductions == ("pooling", "half")
+
+
+def test_every_step_that_a_layer_may_name_is_a_field_of_a_reduction() -> None:
+    steps = catalog_pb2.ReductionStep.keys()[1:]  # without UNSPECIFIED
+    assert read_layer(reductions=steps).reductions == tuple(field.name for field in fields(Reduction))
+
+
+def test_what_a_layer_leaves_open_is_none() -> None:
+    layer = read_layer(unranked=True)
+    assert (layer.shape, layer.channel_axis, layer.receptive_field, layer.reductions) == (None, 0, None, ())
+
+
+@pytest.mark.parametrize("axis", [-1, 0, 2, 99])
+def test_an_axis_that_a_layer_lacks_is_as_good_as_none(axis: int) -> None:
+    assert read_layer(shape=[-1, 3], channel_axis=axis).channel_axis == 0
+
+
+def test_a_step_from_the_future_is_left_out() -> None:
+    assert read_layer(reductions=[99, 7]).reductions == ("half",)

@@ -1,5 +1,5 @@
 import pytest
-from strata_client.names import escape, shorten
+from strata_client.names import escape, shorten, split
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,19 @@ def test_what_moves_a_cursor_or_hides_is_escaped(text: str, shown: str) -> None:
 )
 def test_a_long_name_keeps_both_ends(text: str, length: int, shown: str) -> None:
     assert shorten(text, length) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("conv1,pool1", ["conv1", "pool1"]),
+        (" conv1 , ,pool1,", ["conv1", "pool1"]),
+        ("add:0,1", ["add:0,1"]),
+        ("conv1,add:0,1,pool1", ["conv1", "add:0,1", "pool1"]),
+        ("add:0,1,add:0,2", ["add:0,1", "add:0", "2"]),
+        ("a,b,c", ["a,b,c"]),
+        ("", []),
+    ],
+)
+def test_commas_separate_names_but_for_those_in_a_name_that_is_known(text: str, names: list[str]) -> None:
+    assert split(text, {"conv1", "add:0,1", "a,b", "a,b,c"}) == names

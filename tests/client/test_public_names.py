@@ -13,10 +13,13 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_public_names_are_these() -> None:
     assert strata_client.__all__ == [
+        "Activations",
         "Cancelled",
         "Client",
         "DeadlineExceeded",
         "Description",
+        "Difference",
+        "Differences",
         "InvalidArgument",
         "Label",
         "Layer",
@@ -27,6 +30,8 @@ def test_the_public_names_are_these() -> None:
         "Prediction",
         "Predictions",
         "Preprocessing",
+        "ReceptiveField",
+        "Reduction",
         "ResourceExhausted",
         "ServerError",
         "StrataError",

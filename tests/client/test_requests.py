@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from strata.v1.inference_pb2 import PredictRequest
-from strata_client import InvalidArgument, ResourceExhausted, _shared
+from strata.v1 import inference_pb2
+from strata.v1.inference_pb2 import GetActivationsRequest, PredictRequest
+from strata_client import InvalidArgument, Reduction, ResourceExhausted, _shared
 
 ROWS = np.zeros((2, 4), np.float32)
 
@@ -88,14 +89,57 @@ def test_a_number_of_labels_that_cannot_travel_is_refused(top: int) -> None:
 
 
 def test_layers_are_asked_in_their_order() -> None:
-    request = _shared.write_activations(ROWS, "", ("conv2", "conv1"), 2**20)
+    request = _shared.write_activations(ROWS, "", ("conv2", "conv1"), "none", 2**20)
     assert list(request.layers) == ["conv2", "conv1"]
 
 
 @pytest.mark.parametrize("layers", ["conv1", [1]])
 def test_layers_that_are_no_list_of_names_are_a_type_error(layers: Any) -> None:
     with pytest.raises(TypeError, match=r"layer.*: expected"):
-        _shared.write_activations(ROWS, "", layers, 2**20)
+        _shared.write_activations(ROWS, "", layers, "none", 2**20)
+
+
+def ask(reduce: Any) -> GetActivationsRequest:
+    return _shared.write_activations(ROWS, "", ["a", "b"], reduce, 2**20)
+
+
+def test_a_reduction_for_all_layers_is_written_once() -> None:
+    request = ask("channels:1-3+space:0-2,4-8+mean+half")
+    assert request.reduction == inference_pb2.Reduction(
+        channels={"start": 1, "stop": 3},
+        space=[{"start": 0, "stop": 2}, {"start": 4, "stop": 8}],
+        pooling=inference_pb2.POOLING_MEAN,
+        half=True,
+    )
+    assert not request.layer_reductions
+
+
+def test_reductions_of_single_layers_are_written_under_their_names() -> None:
+    request = ask({"a": "statistics", "b": Reduction(top_channels=3, top_labels=4, pooling="max")})
+    assert not request.HasField("reduction")
+    assert request.layer_reductions["a"] == inference_pb2.Reduction(statistics=True)
+    assert request.layer_reductions["b"] == inference_pb2.Reduction(
+        top_channels=3, top_labels=4, pooling=inference_pb2.POOLING_MAX
+    )
+
+
+def test_without_a_reduction_there_is_none_in_the_request() -> None:
+    assert not ask("none").HasField("reduction")
+    assert not ask({}).layer_reductions
+
+
+@pytest.mark.parametrize(
+    "reduction",
+    [Reduction(top_channels=2**31), Reduction(channels=(0, 2**63)), Reduction(pooling="sum")],
+)
+def test_a_reduction_that_cannot_travel_is_refused(reduction: Reduction) -> None:
+    with pytest.raises(InvalidArgument, match="expected"):
+        ask(reduction)
+
+
+def test_a_mapping_names_layers_as_well_as_inputs() -> None:
+    (tensor,) = write({"block/pool:0": ROWS}).tensors.tensors
+    assert tensor.name == "block/pool:0"
 
 
 def test_a_request_over_the_limit_is_refused_with_both_numbers() -> None:

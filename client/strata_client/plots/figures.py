@@ -12,17 +12,17 @@ from strata_client.activity import Array
 from strata_client.catalog import Description
 from strata_client.files import replacing
 from strata_client.names import shorten
-from strata_client.plots.headers import Header
+from strata_client.plots.headers import Header, Seen
 from strata_client.plots.page import GRAY, MARGIN, Page
 from strata_client.plots.sections import Section
-from strata_client.plots.subjects import Subject, make_subject
+from strata_client.plots.subjects import Subject, make_subject, place_channels_last
 from strata_client.predictions import Prediction
 
 FORMATS = ("png", "svg", "pdf")
 _DOTS_PER_INCH = 120
 _FOOT_HEIGHT = 0.55
 _FOOT = (
-    "Over a map: the channel's index in the last axis, and its mean |activation|. "
+    "Over a map: the channel's index, and its mean |activation|. "
     "Dead: 0 everywhere for this input. NaN is drawn in red."
 )
 # Columns of maps: large ones where there is room, small ones on a page of many layers.
@@ -41,8 +41,9 @@ def draw(
     """Draw what a network did with one row.
 
     Args:
-        activations: for each layer an array of shape (rows, ..., channels), as `Client.activations` returns.
-        description: of the model: its name, and the kinds of its layers.
+        activations: for each layer an array of shape (rows, ...), as `Client.activations` returns. Its last axis
+            counts its channels, unless the description says otherwise.
+        description: of the model: its name, and of its layers their kinds and where their channels are.
         seen: the activation of the input itself, shape (rows, ...).
         prediction: what the model answered.
         source: where the input is from, such as a file's name.
@@ -52,7 +53,7 @@ def draw(
         header = Header(
             f"{shorten(description.name, 36)} version {description.version}" if description else "",
             source,
-            None if seen is None else (description.entry if description else "input", seen[row]),
+            None if seen is None else _see(seen[row : row + 1], description),
             prediction,
         )
         columns = _FEW_COLUMNS if len(activations) <= _FEW_LAYERS else _MANY_COLUMNS
@@ -95,6 +96,14 @@ def _styled() -> Iterator[None]:
 def _subject(name: str, activation: Array, description: Description | None) -> Subject:
     if description is None:
         return make_subject(name, activation)
-    layer = next((layer for layer in description.layers if layer.name == name), None)
+    layer = description.find(name)
     classes = description.classes if layer and layer.default_exit else ()
-    return make_subject(name, activation, layer.kind if layer else "", classes)
+    channel_axis = description.channel_axis(name, activation.ndim)
+    return make_subject(name, activation, layer.kind if layer else "", classes, channel_axis)
+
+
+def _see(seen: Array, description: Description | None) -> Seen:
+    if description is None:
+        return Seen("input", seen[0], seen.shape[1:])
+    channel_axis = description.channel_axis(description.entry, seen.ndim)
+    return Seen(description.entry, place_channels_last(seen, channel_axis)[0], seen.shape[1:])

@@ -1,5 +1,6 @@
 """The head of a page: what the network saw, and what it answered."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ _PICTURE_HEIGHT = 2.2
 _MOST_LABELS = 5
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What entered the network, of one row and so without the batch."""
+
+    name: str
+    values: npt.NDArray[Any]
+    """Shape (..., channels), whatever the input's own layout is."""
+    shape: tuple[int, ...]
+    """In the input's own layout."""
+
+
 class Header:
     """The part of a page above the layers."""
 
@@ -36,7 +48,7 @@ class Header:
         self,
         title: str,
         source: str,
-        seen: tuple[str, npt.NDArray[Any]] | None,
+        seen: Seen | None,
         prediction: Prediction | None,
     ) -> None:
         self._title = title
@@ -50,20 +62,20 @@ class Header:
         page.text(MARGIN, 0.42, self._title, fontsize=17, weight="bold")
         page.text(WIDTH - MARGIN, 0.48, shorten(self._source, 45), fontsize=11, color=GRAY, ha="right")
         if self._seen:
-            _draw_seen(page, *self._seen)
+            _draw_seen(page, self._seen)
         if self._labels:
             _draw_answer(page, self._labels)
 
 
-def _draw_seen(page: Page, name: str, seen: npt.NDArray[Any]) -> None:
-    """Draw an input of one row, shape (...) without the batch: as a picture where it can be one."""
-    values = as_floats(seen)
-    shape = "x".join(map(str, values.shape)) or "one number"
+def _draw_seen(page: Page, seen: Seen) -> None:
+    """Draw an input: as a picture where it can be one."""
+    values = as_floats(seen.values)
+    shape = "x".join(map(str, seen.shape)) or "one number"
     if values.ndim in {2, 3} and min(values.shape[:2]) > 1:
         note = _draw_picture(page, values)
     else:
         note = _draw_series(page, values.reshape(-1))
-    caption = f"{shorten(name, 24)} {shape}, {note}"
+    caption = f"{shorten(seen.name, 24)} {shape}, {note}"
     page.text(MARGIN, _TOP + _PICTURE_HEIGHT + 0.12, caption, color=GRAY)
 
 

@@ -20,7 +20,9 @@ class Subject:
 
     name: str
     values: npt.NDArray[np.floating[Any]]
-    """Shape (..., channels), without the batch."""
+    """Shape (..., channels), without the batch, whatever the layer's own layout is."""
+    shape: tuple[int, ...]
+    """In the layer's own layout, without the batch."""
     activity: Activity
     kind: str
     """What computes it, such as Conv2D; empty where it is not known."""
@@ -53,7 +55,7 @@ class Subject:
     @property
     def title(self) -> str:
         """The layer, its shape, and how many channels are dead."""
-        shape = "x".join(map(str, self.values.shape))
+        shape = "x".join(map(str, self.shape)) or "1"
         dead = f", {self.dead_count:,} dead" if self.dead_count else ""
         count = f"{self.activity.channel_count:,} {self.channel_noun}"
         return f"{shorten(self.name, _LONGEST_NAME)}   {shape}: {count}{dead}"
@@ -68,10 +70,17 @@ class Subject:
         return f"{smallest} to {largest}, mean {mean}, {activity.zero_share:.0%} zeros"
 
 
-def make_subject(name: str, activation: Array, kind: str = "", classes: Sequence[str] = ()) -> Subject:
+def make_subject(
+    name: str, activation: Array, kind: str = "", classes: Sequence[str] = (), channel_axis: int = -1
+) -> Subject:
     """Make a subject of an activation of one row, shape (1, ...)."""
-    activity = measure(activation)
-    values = as_floats(activation)[0]
+    activity = measure(activation, channel_axis)
+    values = place_channels_last(as_floats(activation), channel_axis)[0]
     values = values.reshape(*values.shape[:-1], activity.channel_count)
     named = values.shape == (len(classes),)
-    return Subject(name, values, activity, kind, tuple(classes) if named else ())
+    return Subject(name, values, activation.shape[1:], activity, kind, tuple(classes) if named else ())
+
+
+def place_channels_last(values: Array, channel_axis: int) -> Array:
+    """Return (rows, ..., channels); what has no more than its rows is left as it is."""
+    return np.moveaxis(values, channel_axis, -1) if values.ndim > 1 else values
