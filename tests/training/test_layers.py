@@ -59,18 +59,10 @@ def test_an_input_has_the_name_of_its_layer_also_when_nobody_named_it() -> None:
     assert trace(model).inputs[0].name.startswith("input_layer")
 
 
-def test_a_layer_that_is_used_twice_is_refused() -> None:
-    shared = layers.Conv2D(3, 1, name="shared")
-    entry = image()
-    with pytest.raises(Unsupported, match=r"layer 'shared' is used 2 times"):
-        trace(keras.Model(entry, shared(shared(entry))))
-
-
-def test_a_model_within_a_model_is_refused() -> None:
-    entry = image()
-    inner = keras.Sequential([layers.Conv2D(2, 3)], name="inner")
-    with pytest.raises(Unsupported, match=r"layer 'inner' is a model of its own"):
-        trace(keras.Model(entry, inner(entry)))
+def test_inputs_that_nobody_named_have_the_names_of_their_layers_however_far_they_are_from_the_output() -> None:
+    near, far = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([near, far], layers.Add()([near, layers.ReLU()(layers.ReLU()(far))]))
+    assert all(entry.name.startswith("input_layer") for entry in trace(model).inputs)
 
 
 def test_an_open_size_other_than_the_batch_is_refused() -> None:

@@ -7,7 +7,8 @@ input for the batch size.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -36,6 +37,7 @@ def convert(network: Trace) -> onnx.ModelProto:
         Unsupported: a layer has no form in ONNX.
     """
     pieces = [_convert_step(step) for step in network.steps]
+    _share_constants(network.steps, pieces)
     graph = helper.make_graph(
         [node for piece in pieces for node in piece.node],
         "network",
@@ -139,6 +141,32 @@ def _rename_constants(graph: onnx.GraphProto, names: dict[str, str]) -> Iterator
         if old in constants:
             constants[old].name = new
             yield constants[old]
+
+
+def _share_constants(steps: Sequence[Step], pieces: Sequence[onnx.GraphProto]) -> None:
+    """Let the calls of one layer take the same constants, so that its weights stand in the file once."""
+    calls = Counter(step.layer for step in steps)
+    shared: dict[tuple[object, ...], str] = {}
+    for step, piece in zip(steps, pieces, strict=True):
+        if calls[step.layer] > 1:
+            names = {
+                constant.name: shared.setdefault(_content(step, constant), constant.name)
+                for constant in piece.initializer
+            }
+            _take(piece, names)
+
+
+def _content(step: Step, constant: onnx.TensorProto) -> tuple[object, ...]:
+    return step.layer, constant.data_type, tuple(constant.dims), numpy_helper.to_array(constant).tobytes()
+
+
+def _take(piece: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Let a piece take constants by other names, and drop those that it has under another name."""
+    for node in piece.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    kept = [constant for constant in piece.initializer if names[constant.name] == constant.name]
+    del piece.initializer[:]
+    piece.initializer.extend(kept)
 
 
 def _value_info(point: Input | Step) -> onnx.ValueInfoProto:

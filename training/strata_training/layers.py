@@ -1,7 +1,8 @@
 """The layers of a Keras model, as the manifest describes them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 from strata.v1 import catalog_pb2, tensor_pb2
@@ -30,18 +31,29 @@ def describe(network: Trace) -> list[catalog_pb2.Layer]:
     """
     depths = {entry.name: 0 for entry in network.inputs}
     layers = [_describe_input(entry) for entry in network.inputs]
+    parameters = count_parameters(network)
     for step in network.steps:
         depths[step.name] = 1 + max((depths[source] for source in step.sources), default=0)
-        layers.append(_describe_step(step, depths[step.name], default_exit=step.name in network.exits))
+        exits = step.name in network.exits
+        layers.append(_describe_step(step, depths[step.name], parameters[step.name], default_exit=exits))
     return sorted(layers, key=lambda layer: layer.depth)
 
 
-def count_parameters(layer: keras.Operation) -> int:
-    """Return how many learned numbers a layer holds, those that training leaves as they are included."""
-    return sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
+def count_parameters(network: Trace) -> dict[str, int]:
+    """Return how many learned numbers each layer holds, those that training leaves as they are included.
+
+    What several layers or calls share counts where it is first used.
+    """
+    counts: dict[str, int] = {}
+    counted: set[int] = set()
+    for step in network.steps:
+        weights = {id(weight): math.prod(weight.shape) for weight in getattr(step.layer, "weights", ())}
+        counts[step.name] = sum(count for weight, count in weights.items() if weight not in counted)
+        counted |= weights.keys()
+    return counts
 
 
-def count_multiply_adds(layer: keras.Operation, shape: Sequence[int]) -> int:
+def count_multiply_adds(layer: Callable[..., Any], shape: Sequence[int]) -> int:
     """Return the multiplications that are followed by an addition, for one row.
 
     Args:
@@ -53,7 +65,7 @@ def count_multiply_adds(layer: keras.Operation, shape: Sequence[int]) -> int:
     return sum(places * math.prod(getattr(layer, name).shape) for name in names)
 
 
-def _channel_axis(layer: keras.Operation) -> int:
+def _channel_axis(layer: Callable[..., Any]) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
 
 
@@ -63,13 +75,13 @@ def _describe_input(entry: Input) -> catalog_pb2.Layer:
     )
 
 
-def _describe_step(step: Step, depth: int, *, default_exit: bool) -> catalog_pb2.Layer:
+def _describe_step(step: Step, depth: int, parameters: int, *, default_exit: bool) -> catalog_pb2.Layer:
     return catalog_pb2.Layer(
         name=step.name,
-        kind=type(step.layer).__name__,
+        kind=step.kind,
         shape=_shape(step.tensor),
         data_type=_data_type(step),
-        parameters=count_parameters(step.layer),
+        parameters=parameters,
         multiply_adds=count_multiply_adds(step.layer, _shape(step.tensor)),
         depth=depth,
         default_exit=default_exit,

@@ -99,9 +99,13 @@ def _parts() -> Iterator[slice]:
 
 
 def _run_keras(network: Trace, rows: Arrays) -> Arrays:
-    layers = keras.Model([entry.tensor for entry in network.inputs], {s.name: s.tensor for s in network.steps})
+    """Return what Keras computes for each layer; for the exits the model as a whole, which knows of no steps."""
     with tf.device("/CPU:0"):
-        values = layers([rows[entry.name] for entry in network.inputs], training=False)
+        values = {name: tf.convert_to_tensor(value) for name, value in rows.items()}
+        answer = network.model([values[entry.name] for entry in network.inputs], training=False)
+        for step in network.steps:
+            values[step.name] = step.compute([values[source] for source in step.sources])
+    values.update(zip(network.exits, keras.tree.flatten(answer), strict=True))
     return {name: value.numpy() for name, value in values.items()}
 
 

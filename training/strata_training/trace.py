@@ -1,17 +1,23 @@
-"""The layers of a Keras model, and what each is computed from."""
+"""The layers of a Keras model, and what each is computed from.
 
+A model within the model is taken apart as well: its layers are `outer/inner`, and `outer` is what it computes.
+The second call of a layer or a nested model is `name:1`, the third `name:2`.
+"""
+
+import functools
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from strata_training.errors import Unsupported
+from strata_training.functional import as_functional, calls, input_names, match_inputs
 
 # What TensorFlow takes as the name of a scope. Tried with another name, Keras would keep it on its stack of scopes,
-# and every layer after it would fail.
+# and every layer after it would fail. There is no '/' and no ':' in it, so that no layer can have the name of
+# another one's second call or of a layer within another.
 _NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.>-]*")
 
 
@@ -27,18 +33,17 @@ class Input:
 class Step:
     """One layer, as the model calls it."""
 
-    layer: keras.Operation
+    name: str
+    kind: str
+    """The class of the layer; where a nested model ends, the class of that model."""
+    layer: Callable[..., Any]
+    """What computes it: a Keras layer, or a function of Keras."""
     arguments: Any
     """Positional and keyword arguments of the call, the tensors among them symbolic."""
     sources: tuple[str, ...]
     """The inputs and layers whose activations it takes, in the order of the arguments; one may be twice."""
     tensor: keras.KerasTensor
     """What it computes, symbolic."""
-
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return str(self.layer.name)
 
     @property
     def source_tensors(self) -> list[keras.KerasTensor]:
@@ -51,6 +56,9 @@ class Step:
         positional, named = keras.tree.map_structure(
             lambda item: next(following) if isinstance(item, keras.KerasTensor) else item, self.arguments
         )
+        if "training" in named:
+            # As `predict` has it, whatever stood there when the model was built.
+            named["training"] = False
         return self.layer(*positional, **named)
 
 
@@ -58,9 +66,11 @@ class Step:
 class Trace:
     """A Keras model taken apart."""
 
+    model: keras.Model
+    """The whole, which takes a list of the inputs."""
     inputs: tuple[Input, ...]
     steps: tuple[Step, ...]
-    """Each after those it takes its values from."""
+    """Each after those it takes its values from, and after the earlier calls of its layer."""
     exits: tuple[str, ...]
     """The layers that are the model's answer."""
 
@@ -77,76 +87,90 @@ def trace(model: keras.Model) -> Trace:
     Raises:
         Unsupported: it is not a graph of layers, or a layer cannot be addressed by its name.
     """
-    functional = _as_functional(model)
-    calls: list[tuple[keras.Operation, Any, Any]] = []
-
-    def call(layer: keras.Operation, *positional: Any, **named: Any) -> Any:
-        _check_layer(layer)
-        output = layer(*positional, **named)
-        calls.append((layer, (positional, named), output))
-        return output
-
-    # A layer remembers each call that was ever made of it, in this model or another; a new walk finds this model's.
-    walked = keras.models.clone_model(functional, clone_function=_same, call_function=call)
-    if not calls:
-        raise Unsupported("expected a model with at least one layer, received one whose outputs are its inputs")
-    input_names = _input_names(functional)
-    _check_names([*input_names, *(layer.name for layer, _, _ in calls)])
-    return _assemble(input_names, walked, calls)
-
-
-def _as_functional(model: keras.Model) -> keras.Model:
-    try:
-        return keras.Model(model.inputs, model.outputs)
-    except (AttributeError, TypeError, ValueError) as error:
+    functional = as_functional(model)
+    if functional is None:
         raise Unsupported(
             f"{type(model).__name__} is not a graph of layers: expected a Sequential or functional model "
-            "with a known input"
-        ) from error
+            "with a known input and no `call` of its own"
+        )
+    inputs = tuple(Input(name, tensor) for name, tensor in zip(input_names(functional), functional.inputs, strict=True))
+    walk = _Walk(inputs)
+    outputs = walk.run(functional, functional.inputs)
+    if not walk.steps:
+        raise Unsupported("expected a model with at least one layer, received one whose outputs are its inputs")
+    return Trace(functional, inputs, tuple(walk.steps), tuple(map(walk.name, outputs)))
 
 
-def _same(layer: keras.Operation) -> keras.Operation:
-    return layer
+class _Walk:
+    """Calls the layers of a model one by one, and keeps each call as a step."""
 
+    def __init__(self, inputs: Sequence[Input]) -> None:
+        self.steps: list[Step] = []
+        self._names: dict[int, str] = {}
+        for entry in inputs:
+            _check_name(entry.name)
+            self._keep(entry.name, entry.tensor)
 
-def _input_names(functional: keras.Model) -> list[str]:
-    """Return the names of the InputLayers, which a file keeps; a tensor's own name may be a mere count."""
-    names = {id(operation.output): operation.name for operation in functional.operations[: len(functional.inputs)]}
-    return [names.get(id(tensor), tensor.name) for tensor in functional.inputs]
+    def name(self, tensor: keras.KerasTensor) -> str:
+        """Return the input or layer whose activation a tensor is."""
+        return self._names[id(tensor)]
 
+    def run(self, functional: keras.Model, inputs: Sequence[keras.KerasTensor], prefix: str = "") -> Sequence[Any]:
+        """Call all layers of a model, and return its outputs."""
+        values = dict(zip(map(id, functional.inputs), inputs, strict=True))
+        for call in calls(functional):
+            _check_name(call.layer.name)
+            outputs = self._call(call.layer, prefix + call.name, call.node.arguments.fill_in(values))
+            values.update(zip(map(id, call.node.outputs), outputs, strict=True))
+        return [values[id(tensor)] for tensor in functional.outputs]
 
-def _assemble(input_names: list[str], walked: keras.Model, calls: list[tuple[keras.Operation, Any, Any]]) -> Trace:
-    inputs = [Input(name, tensor) for name, tensor in zip(input_names, walked.inputs, strict=True)]
-    for entry in inputs:
-        _check_tensor(entry.name, entry.tensor)
-    names = {id(entry.tensor): entry.name for entry in inputs}
-    steps = []
-    for layer, arguments, output in calls:
-        _check_tensor(layer.name, output)
-        sources = tuple(names[id(tensor)] for tensor in _tensors(arguments))
-        steps.append(Step(layer, arguments, sources, output))
-        names[id(output)] = layer.name
-    return Trace(tuple(inputs), tuple(steps), tuple(names[id(tensor)] for tensor in walked.outputs))
+    def _call(self, layer: keras.Operation, name: str, arguments: Any) -> Sequence[keras.KerasTensor]:
+        functional = as_functional(layer) if isinstance(layer, keras.Model) else None
+        if functional is None:
+            return [self._add(name, type(layer).__name__, layer, arguments)]
+        outputs = self.run(functional, self._enter(functional, name, match_inputs(layer, name, arguments)), f"{name}/")
+        if len(outputs) > 1:
+            # Each has the name of an inner layer; the model's own would mean no one of them.
+            return outputs
+        # Without `autocast` it leaves the type as it is, whatever Keras is set to.
+        return [self._add(name, type(layer).__name__, keras.layers.Identity(autocast=False), (outputs, {}))]
+
+    def _enter(self, functional: keras.Model, name: str, given: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """Return the inputs of a nested model: the tensors it is given, but of the types that it takes."""
+        expected = zip(input_names(functional), functional.inputs, strict=True)
+        return [
+            self._cast(f"{name}/{inner}", tensor, wanted)
+            for tensor, (inner, wanted) in zip(given, expected, strict=True)
+        ]
+
+    def _cast(self, name: str, tensor: keras.KerasTensor, wanted: keras.KerasTensor) -> keras.KerasTensor:
+        if len(tensor.shape) != len(wanted.shape):
+            raise Unsupported(f"layer {name!r}: expected a value of shape {wanted.shape}, received {tensor.shape}")
+        if tensor.dtype == wanted.dtype:
+            return tensor
+        cast = functools.partial(keras.ops.cast, dtype=wanted.dtype)
+        return self._add(name, "InputLayer", cast, ([tensor], {}))
+
+    def _add(self, name: str, kind: str, layer: Callable[..., Any], arguments: Any) -> keras.KerasTensor:
+        positional, named = arguments
+        output = layer(*positional, **named)
+        self._keep(name, output)
+        sources = tuple(map(self.name, _tensors(arguments)))
+        self.steps.append(Step(name, kind, layer, arguments, sources, output))
+        return output
+
+    def _keep(self, name: str, tensor: Any) -> None:
+        _check_tensor(name, tensor)
+        self._names[id(tensor)] = name
 
 
 def _tensors(arguments: Any) -> list[keras.KerasTensor]:
     return [item for item in keras.tree.flatten(arguments) if isinstance(item, keras.KerasTensor)]
 
 
-def _check_layer(layer: keras.Operation) -> None:
-    if isinstance(layer, keras.Model):
-        raise Unsupported(
-            f"layer {layer.name!r} is a model of its own ({type(layer).__name__}), so the layers inside it have "
-            "no name in the whole: call its layers one by one instead"
-        )
-
-
-def _check_names(names: list[str]) -> None:
-    for name, uses in Counter(names).items():
-        if uses > 1:
-            raise Unsupported(f"layer {name!r} is used {uses} times, so its name means no one activation")
-        if not _NAME.fullmatch(name):
-            raise Unsupported(f"bad name of a layer: expected letters, digits, '.', '_', '>' or '-', received {name!r}")
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise Unsupported(f"bad name of a layer: expected letters, digits, '.', '_', '>' or '-', received {name!r}")
 
 
 def _check_tensor(name: str, output: Any) -> None:
