@@ -1,29 +1,23 @@
 """Archives of arrays: what `numpy.save` and `numpy.savez` write, and `numpy.load` opens."""
 
 import io
-import lzma
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 
 from strata_client.activations import Activations
-from strata_client.errors import InvalidArgument, ResourceExhausted
+from strata_client.errors import InvalidArgument, ResourceExhausted, StrataError
 from strata_client.files import replacing
 from strata_client.names import escape
 
 Array = npt.NDArray[Any]
 
 _ENDING = ".npy"
-# All that zipfile, its decompressors and numpy raise over bytes that are none of theirs; a header may also ask for
-# more memory than there is.
-_BAD_FILE = (ValueError, TypeError, EOFError, OverflowError, MemoryError, RuntimeError, LookupError, OSError)
-_BAD_ZIP = (*_BAD_FILE, BadZipFile, zlib.error, lzma.LZMAError)
 
 
 def save(arrays: Mapping[str, Array], path: Path) -> None:
@@ -75,11 +69,10 @@ def read_arrays(data: bytes, source: str, max_bytes: int) -> dict[str, Array]:
     """
     with _explained(source, "an .npz file"), ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
-        # What a member says of itself is all that is read of it: no more comes out of a small file.
         size = sum(member.file_size for member in members)
         if size > max_bytes:
             raise ResourceExhausted(f"{source} holds {size:,} bytes; a message may have {max_bytes:,}")
-        arrays = {_name(member): read_array(archive.read(member), source) for member in members}
+        arrays = {_name(member): read_array(_extract(archive, member), source) for member in members}
         if not arrays or len(arrays) < len(members):
             raise InvalidArgument(f"{source}: expected arrays, each name once; received {len(members)} members")
     return arrays
@@ -91,10 +84,20 @@ def _name(member: ZipInfo) -> str:
     return member.filename.removesuffix(_ENDING)
 
 
+def _extract(archive: ZipFile, member: ZipInfo) -> bytes:
+    """Return the bytes of a member, and no more of them than it says it has."""
+    if member.compress_type not in {ZIP_STORED, ZIP_DEFLATED}:  # what numpy writes, and what stops at a size
+        raise ValueError(f"its member {member.filename!r} is compressed otherwise than numpy does")
+    with archive.open(member) as file:
+        return file.read(member.file_size + 1)
+
+
 @contextmanager
 def _explained(source: str, expected: str) -> Iterator[None]:
     try:
         yield
-    except _BAD_ZIP as error:
+    except StrataError:
+        raise
+    except Exception as error:  # numpy and zipfile raise all kinds over bytes that are none of theirs
         what = str(error) or type(error).__name__
         raise InvalidArgument(f"{source}: expected {expected} of numbers; {what}") from error

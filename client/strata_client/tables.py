@@ -180,11 +180,11 @@ def show_differences(screen: Screen, differences: Differences) -> None:
             _text("<- first past" if layer is first else mark, "red" if layer.past else "dim"),
         )
     screen.show(table)
-    for line in describe_differences(differences):
+    for line in _conclude(differences):
         screen.say(line)
 
 
-def describe_differences(differences: Differences) -> list[str]:
+def _conclude(differences: Differences) -> list[str]:
     """Return what was left out, and in the last line the layer that is first past the tolerance."""
     notes = (
         (differences.only_a, f"only {differences.a} has"),
@@ -197,14 +197,13 @@ def describe_differences(differences: Differences) -> list[str]:
 
 
 def _verdict(differences: Differences) -> str:
-    first, compared = differences.first_past, [layer for layer in differences.layers if not layer.error]
+    first, layers = differences.first_past, differences.layers
     limit = f"the tolerance, {differences.tolerance:g} of a layer's largest magnitude"
-    failed = len(differences.layers) - len(compared)
+    failed = sum(bool(layer.error) for layer in layers)
     rest = f"; {_count(failed, 'layer')} could not be compared" if failed else ""
     if first is None:
-        return f"all {_count(len(compared), 'layer')} compared are within {limit}{rest}"
-    place = f"{first.name} ({first.kind}), {differences.layers.index(first) + 1} of {len(differences.layers)}"
-    return f"first past {limit}: {place}{rest}"
+        return f"all within {limit}: {_count(len(layers) - failed, 'layer')}{rest}"
+    return f"first past {limit}: {first.name} ({first.kind}), {layers.index(first) + 1} of {len(layers)}{rest}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from strata_client import archives
+from strata_client import Activations, archives
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,12 @@ def test_the_same_arrays_give_the_same_file(tmp_path: Path) -> None:
     for path in ("a.npz", "b.npz"):
         archives.save({"conv1": np.ones((2, 3))}, tmp_path / path)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_the_channels_of_a_layer_stand_beside_it_under_a_name_that_is_no_layers() -> None:
+    values, channels = np.zeros((1, 2)), np.ones((1, 2), np.int32)
+    layers = {"a": values, "a.channels": values, "b": values}
+    arrays = archives.name_arrays(Activations("m", "1", layers, {"a": channels, "b": channels}))
+    assert list(arrays) == ["a", "a.channels", "b", "a.channels_", "b.channels"]
+    assert arrays["a.channels"] is values
+    assert arrays["a.channels_"] is channels

@@ -209,3 +209,25 @@ def test_drawing_leaves_the_callers_settings_alone() -> None:
         assert mpl.rcParams["font.size"] == 3.0
         assert mpl.rcParams["text.parse_math"] is True
     assert figure.axes[0].get_facecolor() == (1, 1, 1, 1)
+
+
+def test_channels_that_stand_first_are_drawn_as_those_that_stand_last() -> None:
+    last, seen = maps(5, 7, 3), maps(9, 11, 3)
+    first, seen_first = (np.moveaxis(values, -1, 1) for values in (last, seen))
+    kind = (np.dtype("f4"), 0, 0, 0)
+    by_layout = [
+        plots.draw(
+            {"conv1": values},
+            description=describe(
+                Layer("image", "Input", picture.shape, *kind, default_exit=False, channel_axis=axis),
+                Layer("conv1", "Conv", values.shape, *kind, default_exit=False, channel_axis=axis),
+            ),
+            seen=picture,
+        )
+        for values, picture, axis in ((last, seen, 3), (first, seen_first, 1))
+    ]
+    for one, other in zip(*map(tiles_of, by_layout), strict=True):
+        np.testing.assert_array_equal(one.get_array(), other.get_array())
+    assert len(tiles_of(by_layout[1])) == 3
+    assert "conv1   3x5x7: 3 channels" in texts_of(by_layout[1])
+    assert any(text.startswith("image 3x9x11, as the network saw it") for text in texts_of(by_layout[1]))

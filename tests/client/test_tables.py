@@ -262,5 +262,5 @@ def test_differences_are_a_table_that_ends_in_the_layer_that_is_first_past(capsy
 def test_differences_within_the_tolerance_are_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show_differences(tables.open_screen(), differences(Difference("a", "Relu", 0.0, 0.0, 0.0, past=False)))
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "all 1 layer compared are within the tolerance, 0.001 of a layer's largest magnitude"
+        "all within the tolerance, 0.001 of a layer's largest magnitude: 1 layer"
     )
