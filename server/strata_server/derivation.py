@@ -1,0 +1,186 @@
+"""The catalog of a file that does not bring its own: every tensor that follows from an input is a layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from strata_server.catalog import Catalog, Layer
+from strata_server.errors import ArtifactError, quote_all
+from strata_server.figures import Shapes, count_multiply_adds, count_parameters, measure_depths
+from strata_server.graph import Graph, Tensor
+
+# Figures travel as 64-bit integers, and are summed up.
+_LARGEST_FIGURE = 2**62
+
+
+def derive_catalog(graph: Graph) -> Catalog:
+    """Return the layers of a graph under the names of its tensors: inputs, floating-point tensors, outputs.
+
+    They are ordered by depth, then as in the file. Multiply-adds are for one row: with the first size of every
+    input, where it is open, taken as 1. Where all inputs have the same fixed first size n, they are divided by n if
+    that leaves no remainder, and are those of n rows otherwise. They are 0 where other sizes are open. What a node
+    has whose output is no layer (a quantized one) counts in the first layer that follows from it.
+
+    Raises:
+        ArtifactError: there is no input or no output that can be served, an input has a type that numpy has not, or
+            the figures are beyond any network's; the message names the tensors.
+    """
+    inputs = tuple(dict.fromkeys(graph.inputs))
+    _check_inputs(graph, inputs)
+    exits = _find_exits(graph)
+    listed = [tuple(name for name in node.output if _is_layer(graph, name, exits)) for node in graph.nodes]
+    figures = _count(graph, listed)
+    depths = measure_depths(graph)
+    layers = [_describe(graph, name, "Input", _NOTHING, 0, exits) for name in inputs]
+    for node, names, figure in zip(graph.nodes, listed, figures, strict=True):
+        for name in names:
+            # What the node has counts once, however many layers it computes.
+            own = figure if name == names[0] else _NOTHING
+            layers.append(_describe(graph, name, node.op_type, own, depths[name], exits))
+    catalog = Catalog(sorted(layers, key=lambda layer: layer.depth), inputs)
+    if max(catalog.parameters, catalog.multiply_adds) > _LARGEST_FIGURE:
+        raise ArtifactError("its figures are beyond what any network has")
+    return catalog
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What a node has and costs."""
+
+    parameters: int
+    multiply_adds: int
+
+
+_NOTHING = _Figures(0, 0)
+
+
+def _check_inputs(graph: Graph, inputs: tuple[str, ...]) -> None:
+    if not inputs:
+        raise ArtifactError("it has no input; expected one at least")
+    unknown = [name for name in inputs if graph.tensor(name).dtype is None]
+    if unknown:
+        raise ArtifactError(
+            f"its inputs {quote_all(unknown)} are no tensors of a type that can be sent; expected numbers or booleans"
+        )
+
+
+def _find_exits(graph: Graph) -> frozenset[str]:
+    """Return the outputs that can be served: what is the same for every request is no prediction."""
+    exits = frozenset(name for name in graph.outputs if name in graph.varying and graph.tensor(name).dtype is not None)
+    if not exits:
+        raise ArtifactError(
+            f"none of its outputs can be served: {quote_all(graph.outputs)}; "
+            "expected a tensor of numbers or booleans that follows from an input"
+        )
+    return exits
+
+
+def _is_layer(graph: Graph, name: str, exits: frozenset[str]) -> bool:
+    dtype = graph.tensor(name).dtype
+    return name in exits or (name in graph.varying and dtype is not None and dtype.kind == "f")
+
+
+def _describe(graph: Graph, name: str, kind: str, figures: _Figures, depth: int, exits: frozenset[str]) -> Layer:
+    tensor = graph.tensor(name)
+    return Layer(
+        name=name,
+        kind=kind,
+        shape=_sizes(tensor),
+        dtype=np.dtype(tensor.dtype),
+        parameters=figures.parameters,
+        multiply_adds=figures.multiply_adds,
+        depth=depth,
+        default_exit=name in exits,
+    )
+
+
+def _sizes(tensor: Tensor) -> tuple[int, ...] | None:
+    if tensor.shape is None:
+        return None
+    return tuple(size if isinstance(size, int) and size >= 0 else -1 for size in tensor.shape)
+
+
+def _count(graph: Graph, listed: list[tuple[str, ...]]) -> list[_Figures]:
+    """Return the figures of each node; where nothing that it computes is a layer, the next node has them."""
+    parameters = count_parameters(graph)
+    shape = _shapes_of_row(graph)
+    rows = _fixed_rows(graph)
+    next_places = _find_next(graph)
+    figures = []
+    passed: dict[int, _Figures] = {}
+    for place, node in enumerate(graph.nodes):
+        count = (count_multiply_adds(node, shape) or 0) if any(name in graph.varying for name in node.output) else 0
+        from_before = passed.pop(place, _NOTHING)
+        own = _Figures(
+            parameters.get(place, 0) + from_before.parameters,
+            (count // rows if count % rows == 0 else count) + from_before.multiply_adds,
+        )
+        following = next_places.get(place)
+        if own != _NOTHING and not listed[place] and following is not None:
+            already = passed.get(following, _NOTHING)
+            passed[following] = _Figures(own.parameters + already.parameters, own.multiply_adds + already.multiply_adds)
+        figures.append(own)
+    return figures
+
+
+def _find_next(graph: Graph) -> Mapping[int, int]:
+    """Return for each node that others take from the first that does."""
+    following: dict[int, int] = {}
+    for place, takes in enumerate(graph.takes):
+        for name in takes:
+            if name in graph.producers:
+                following.setdefault(graph.producers[name], place)
+    return following
+
+
+def _fixed_rows(graph: Graph) -> int:
+    """Return the first size of all inputs where it is the same number, else 1."""
+    first = {shape[0] for shape in (graph.tensor(name).shape for name in graph.inputs) if shape}
+    rows = first.pop() if len(first) == 1 else 1
+    return rows if isinstance(rows, int) and rows > 0 else 1
+
+
+def _shapes_of_row(graph: Graph) -> Shapes:
+    """Return the shapes that the tensors have where every open first size of an input is 1."""
+    first = {shape[0] for shape in (graph.tensor(name).shape for name in graph.inputs) if shape}
+    is_open = not all(isinstance(size, int) and size >= 0 for size in first)
+    inferred = _infer_row(graph) if is_open else {}
+    return lambda name: inferred.get(name) or _known(_sizes(graph.tensor(name)))
+
+
+def _infer_row(graph: Graph) -> Mapping[str, tuple[int, ...]]:
+    """Infer anew: how a size follows from the rows, such as behind a Reshape, the graph does not say."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    rows = set()
+    for info in model.graph.input:
+        if info.name in graph.inputs and info.type.tensor_type.shape.dim:
+            rows.add(info.type.tensor_type.shape.dim[0].dim_param)
+            _fix(info.type.tensor_type.shape.dim[0])
+    for info in model.graph.input:
+        for size in info.type.tensor_type.shape.dim:
+            if size.dim_param and size.dim_param in rows:
+                _fix(size)
+    try:
+        found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception as error:  # what the inference raises on damaged graphs has no common class
+        raise ArtifactError("it is not an ONNX model, or a damaged one") from error
+    shapes = {}
+    for info in (*found.input, *found.value_info, *found.output):
+        kind = info.type.tensor_type
+        if kind.HasField("shape") and all(size.dim_value > 0 for size in kind.shape.dim):
+            shapes[info.name] = tuple(size.dim_value for size in kind.shape.dim)
+    return shapes
+
+
+def _fix(size: onnx.TensorShapeProto.Dimension) -> None:
+    size.dim_value = max(size.dim_value, 1)
+
+
+def _known(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if sizes is None or -1 in sizes else sizes
