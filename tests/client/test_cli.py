@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from artifacts import SIDE, assert_close
+from artifacts import CLASSES, SIDE, assert_close, tiny_answer
 from click.testing import CliRunner, Result
 from PIL import Image
 from processes import ServerProcess
@@ -158,6 +158,15 @@ def test_a_plot_is_a_picture_of_the_layers_asked(strata: Run, picture: Path, tmp
             "strata: no server answers at localhost:1: Connection refused",
         ),
         (["health", "--model", "nope"], "strata: unknown model 'nope'; there are 1: 'tiny'"),
+        (["models", "--model", "nope"], "strata: unknown model 'nope'; there are 1: 'tiny'"),
+        (["diff", "tiny:1", "nope", "PICTURE"], "strata: unknown model 'nope'; there are 1: 'tiny'"),
+        (["diff", "tiny:1", "tiny", "PICTURE", "--layers", "x"], "strata: tiny:1 has no layer 'x'"),
+        (
+            ["diff", "tiny:1", "tiny", "PICTURE", "--tolerance", "nan"],
+            "strata: tolerance: expected a number from 0; received nan",
+        ),
+        (["diff", "tiny:1", "tiny", "/none.png"], "strata: /none.png: No such file or directory"),
+        (["predict", "/none.npy"], "strata: /none.npy: No such file or directory"),
     ],
 )
 def test_what_a_user_can_cause_is_one_line_and_exit_code_1(
@@ -179,12 +188,123 @@ def test_what_a_user_can_cause_is_one_line_and_exit_code_1(
         ["activations", "x.png", "--layers", "a", "--plot", "x.jpg"],
         ["activations", "x.png", "y.png", "--layers", "a"],
         ["models", "--timeout", "0"],
+        ["activations", "x.png", "--layers", "a", "--reduce", "median"],
+        ["activations", "x.png", "--layers", "a", "--reduce", "mean", "--reduce", "max"],
+        ["activations", "x.png", "--layers", "a", "--reduce", "top:3", "--plot", "x.png"],
+        ["activations", "x.png", "--layers", "a", "--reduce", "a=statistics", "--plot", "x.png"],
+        ["diff", "a", "b"],
+        ["diff", "a", "b", "x.png", "--tolerance", "-1"],
+        ["diff", "a", "b", "x.png", "--layers", ","],
     ],
 )
 def test_a_command_that_cannot_be_meant_is_a_usage_error(strata: Run, arguments: list[str]) -> None:
     done = strata(*arguments, env={"STRATA_SERVER": "localhost:1"})
     assert (done.exit_code, done.stdout) == (2, "")
     assert "Usage: " in done.stderr
+
+
+@pytest.fixture
+def arrays(tmp_path: Path) -> Path:
+    """An .npy file of three rows of the tiny artifact's input."""
+    np.save(tmp_path / "arrays.npy", np.random.default_rng(1).random((3, SIDE, SIDE, 1), np.float32))
+    return tmp_path / "arrays.npy"
+
+
+def test_a_model_that_is_not_there_is_no_empty_table(strata: Run) -> None:
+    done = strata("models", "--model", "tiny:2")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "2" in done.stderr
+
+
+def test_predict_answers_each_row_of_a_file_of_arrays(strata: Run, arrays: Path, picture: Path) -> None:
+    rows = tiny_answer(np.load(arrays))["predictions"]
+    expected = [CLASSES[row.argmax()] for row in rows]
+    answers = json.loads(strata("predict", arrays, "--json").output)["predictions"]
+    assert [(answer["row"], answer["labels"][0]["name"]) for answer in answers] == list(enumerate(expected))
+    lines = strata("predict", arrays, picture).output.splitlines()
+    assert lines[0].split()[:3] == ["file", "row", "label"]
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        [str(arrays), str(i), label] for i, label in enumerate(expected)
+    ]
+    assert lines[4].split()[:2] == [str(picture), "0"]
+
+
+def test_arrays_by_name_enter_as_well(strata: Run, arrays: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", image=np.load(arrays))
+    by_name, unnamed = (
+        strata("activations", file, "--layers", "scores", "--json") for file in (tmp_path / "arrays.npz", arrays)
+    )
+    (layer,) = json.loads(by_name.output)["layers"]
+    assert [layer] == json.loads(unnamed.output)["layers"]
+    assert layer["shape"] == [3, 3]
+
+
+@pytest.mark.parametrize("save", [np.save, lambda file, rows: np.savez(file, image=rows)])
+def test_arrays_are_read_from_standard_input(strata: Run, arrays: Path, save: Callable[..., None]) -> None:
+    file = io.BytesIO()
+    save(file, np.load(arrays))
+    done = strata("predict", "-", "--json", input=file.getvalue())
+    assert [(answer["file"], answer["row"]) for answer in json.loads(done.output)["predictions"]] == [
+        ("-", 0),
+        ("-", 1),
+        ("-", 2),
+    ]
+
+
+def test_a_plot_shows_the_first_row_of_a_file_of_arrays(strata: Run, arrays: Path, tmp_path: Path) -> None:
+    done = strata("activations", arrays, "--layers", "double", "--plot", tmp_path / "out.png")
+    assert (done.output, done.exit_code) == (f"{tmp_path}/out.png\n", 0)
+
+
+def test_what_is_wrong_with_several_files_is_said_once(strata: Run, tmp_path: Path, picture: Path) -> None:
+    files = [tmp_path / name for name in ("a.npy", "b.npy")]
+    for file in files:
+        np.save(file, np.zeros((1, 5), np.float32))
+    done = strata("predict", *files, picture)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"strata: {files[0]}, {files[1]}: 'image': expected")
+    assert str(picture) in done.stdout
+
+
+@pytest.mark.parametrize("command", [["predict"], ["activations", "--layers", "image"], ["diff", "tiny:1", "tiny:12"]])
+@pytest.mark.parametrize("name", ["bad.npy", "bad.npz"])
+def test_a_bad_file_of_arrays_is_one_line(strata: Run, tmp_path: Path, command: list[str], name: str) -> None:
+    (tmp_path / name).write_bytes(b"\x93NUMPY no array\n\x1b[2J")
+    done = strata(*command, tmp_path / name)
+    assert (done.exit_code, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"strata: {tmp_path / name}: expected an .np")
+    assert "\x1b" not in line
+
+
+def test_versions_that_agree_have_exit_code_0(strata: Run, picture: Path, arrays: Path) -> None:
+    for source in (picture, arrays, picture.parent):
+        done = strata("diff", "tiny:1", "tiny:12", source)
+        assert done.exit_code == 0
+        assert done.output.splitlines()[0].startswith("tiny:1 and tiny:12: ")
+        assert (
+            done.output.splitlines()[-1] == "all within the tolerance, 0.001 of a layer's largest magnitude: 5 layers"
+        )
+
+
+def test_differences_for_machines_are_those_of_the_layers_asked(strata: Run, picture: Path) -> None:
+    done = strata(
+        "diff", "tiny:1", "tiny", picture, picture, "--layers", "scores,double", "--tolerance", "0.5", "--json"
+    )
+    document = json.loads(done.output)
+    assert (document["a"], document["b"], document["rows"], document["tolerance"]) == ("tiny:1", "tiny:12", 2, 0.5)
+    assert (document["agree"], document["first_past"]) == (True, None)
+    assert [(layer["name"], layer["largest"], layer["relative"]) for layer in document["layers"]] == [
+        ("double", 0, 0),
+        ("scores", 0, 0),
+    ]
+
+
+def test_a_reduction_of_a_layer_that_is_not_asked_is_a_usage_error(strata: Run, picture: Path) -> None:
+    done = strata("activations", picture, "--layers", "image,flat", "--reduce", "flat=half=mean")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "flat=half is none of --layers" in done.stderr
 
 
 def test_a_failed_save_leaves_the_old_file(strata: Run, picture: Path, tmp_path: Path) -> None:
@@ -241,9 +361,10 @@ def test_output_that_the_locale_cannot_print_is_escaped(peer: Peer) -> None:
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["", "models", "layers", "predict", "activations", "health"])
+@pytest.mark.parametrize("command", ["", "models", "layers", "predict", "activations", "diff", "health"])
 def test_every_command_explains_itself(command: str) -> None:
     done = CliRunner().invoke(main, [*command.split(), "--help"])
     assert (done.exit_code, done.output.startswith("Usage: main")) == (0, True)
     if command:
-        assert {"--server", "--model", "--timeout", "--json"} <= set(done.output.split())
+        options = {"--server", "--timeout", "--json"} | ({"--model"} if command != "diff" else set())
+        assert options <= set(done.output.split())
