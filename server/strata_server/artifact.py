@@ -1,41 +1,74 @@
 """One ONNX file of the model repository, read and checked."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 
 from strata_server.catalog import Catalog, Layer
+from strata_server.derivation import derive_catalog
 from strata_server.errors import ArtifactError, quote, quote_all
-from strata_server.manifest import Manifest, read_manifest
+from strata_server.external_data import embed_external_data, refuse_external_data
+from strata_server.graph import Graph, Tensor
+from strata_server.images import Preprocessing
+from strata_server.manifest import KEY, TrainingFigures, read_manifest
+from strata_server.network import Network
 from strata_server.tensors import describe
+from strata_server.weights import all_tensors
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A network with every layer addressable, and its description of itself."""
+    """A network with every layer addressable, and what is known of it."""
 
-    model: onnx.ModelProto
-    """The graph, with the shapes of its tensors inferred."""
-    manifest: Manifest
+    network: Network
+    catalog: Catalog
+    """From the manifest; from the graph where the file has none."""
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    training: TrainingFigures | None
     digest: str
-    """SHA-256 of the file, in hexadecimal digits."""
+    """SHA-256 of the file, and of its weights in other files, in hexadecimal digits."""
+    is_foreign: bool
+    """Whether it has no manifest: nothing then says that the network takes any number of rows."""
 
 
-def read_artifact(path: Path) -> Artifact:
+def read_artifact(path: Path, *, allow_external_data: bool = False) -> Artifact:
     """Return the artifact in a file.
 
+    Args:
+        path: an ONNX file.
+        allow_external_data: whether its weights may lie in other files, inside its own folder.
+
     Raises:
-        ArtifactError: it is missing, no ONNX model, without a manifest, or the two contradict each other.
+        ArtifactError: it is missing, no ONNX model, or one that cannot be served; or it has a manifest that
+            contradicts itself or the graph.
     """
     data = _read(path)
+    digest = hashlib.sha256(data)
     model = _parse(data)
-    manifest = read_manifest({entry.key: entry.value for entry in model.metadata_props})
-    _refuse_external_data(model)
-    _check_layers(model, manifest.catalog)
-    return Artifact(model, manifest, hashlib.sha256(data).hexdigest())
+    del data
+    if allow_external_data:
+        for tensor in _embed(model, path.parent):
+            digest.update(tensor.raw_data)
+    else:
+        refuse_external_data(model)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    network = Network(model)
+    if KEY not in metadata:
+        return Artifact(network, derive_catalog(network.graph), (), None, None, digest.hexdigest(), is_foreign=True)
+    manifest = read_manifest(metadata)
+    _check_layers(network.graph, manifest.catalog)
+    return Artifact(
+        network,
+        _lay_out(manifest.catalog, network.graph),
+        manifest.classes,
+        manifest.preprocessing,
+        manifest.training,
+        digest.hexdigest(),
+        is_foreign=False,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -49,62 +82,50 @@ def _read(path: Path) -> bytes:
 
 def _parse(data: bytes) -> onnx.ModelProto:
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(data))
-    except Exception as error:  # what the parser and the inference raise on damaged bytes has no common class
+        return onnx.load_model_from_string(data)
+    except Exception as error:  # what the parser raises on damaged bytes has no common class
         raise ArtifactError("it is not an ONNX model, or a damaged one") from error
-    if not model.graph.node:
-        raise ArtifactError("it is not an ONNX model, or one without a network")
-    return model
 
 
-def _refuse_external_data(model: onnx.ModelProto) -> None:
-    """Refuse weights in other files: such a path can lead anywhere on this machine."""
-    graphs: list[onnx.GraphProto | onnx.FunctionProto] = [model.graph, *model.functions]
-    for tensor in (tensor for graph in graphs for tensor in _tensors(graph)):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise ArtifactError(f"its tensor {quote(tensor.name)} lies in another file; expected all weights inside")
+def _embed(model: onnx.ModelProto, folder: Path) -> list[onnx.TensorProto]:
+    """Read the weights that lie in other files, and return them."""
+    external = [tensor for tensor in all_tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    embed_external_data(model, folder)
+    return external
 
 
-def _tensors(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.TensorProto]:
-    if isinstance(graph, onnx.GraphProto):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-        if attribute.HasField("g"):
-            yield from _tensors(attribute.g)
-        for inner in attribute.graphs:
-            yield from _tensors(inner)
+def _lay_out(catalog: Catalog, graph: Graph) -> Catalog:
+    """Return a catalog with what the manifest leaves to the graph: where the channels lie, and what a place sees."""
+    layers = [
+        replace(layer, channel_axis=max(0, len(layer.shape or ()) - 1))  # channels last, as Keras
+        for layer in catalog.layers
+    ]
+    return Catalog(layers, [layer.name for layer in catalog.inputs])
 
 
-def _check_layers(model: onnx.ModelProto, catalog: Catalog) -> None:
+def _check_layers(graph: Graph, catalog: Catalog) -> None:
     """Check that each layer of the catalog is a tensor of the graph, of that shape and type."""
-    infos = {info.name: info for info in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
     for layer in catalog.layers:
-        if layer.name not in infos:
+        if layer.name not in graph.varying:
             raise ArtifactError(f"its manifest names a layer {quote(layer.name)} that its graph has not")
-        _check_layer(layer, infos[layer.name].type.tensor_type)
-    known = {layer.name for layer in catalog.inputs} | {tensor.name for tensor in model.graph.initializer}
-    undeclared = [info.name for info in model.graph.input if info.name not in known]
+        _check_layer(layer, graph.tensor(layer.name))
+    declared = {layer.name for layer in catalog.inputs}
+    undeclared = [name for name in graph.inputs if name not in declared]
     if undeclared:
         raise ArtifactError(f"its manifest does not name the inputs {quote_all(undeclared)} of its graph")
 
 
-def _check_layer(layer: Layer, tensor: onnx.TypeProto.Tensor) -> None:
-    try:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    except KeyError as error:
-        raise ArtifactError(f"its layer {quote(layer.name)} is no tensor of a known type in its graph") from error
-    sizes = tuple(dimension.dim_value or -1 for dimension in tensor.shape.dim)
+def _check_layer(layer: Layer, tensor: Tensor) -> None:
+    if tensor.dtype is None or layer.shape is None:
+        raise ArtifactError(f"its layer {quote(layer.name)} is no tensor of a known type in its graph")
+    sizes = tuple(size if isinstance(size, int) else -1 for size in tensor.shape or ())
     # What inference leaves open, the manifest may know; what the graph fixes, it must not contradict.
-    fits = len(sizes) == len(layer.shape) and all(
-        size in {-1, declared} for size, declared in zip(sizes, layer.shape, strict=True)
+    fits = tensor.shape is None or (
+        len(sizes) == len(layer.shape)
+        and all(size in {-1, declared} for size, declared in zip(sizes, layer.shape, strict=True))
     )
-    if dtype != layer.dtype or not fits:
+    if tensor.dtype != layer.dtype or not fits:
         raise ArtifactError(
             f"its manifest describes layer {quote(layer.name)} as {describe(layer.shape, layer.dtype)}, "
-            f"its graph as {describe(sizes, dtype)}"
+            f"its graph as {describe(sizes, tensor.dtype)}"
         )

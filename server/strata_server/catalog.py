@@ -60,14 +60,15 @@ class Catalog:
         return self._layers[name]
 
     def check_entry_count(self, received: int) -> None:
-        """Refuse more entries than there are inputs, before any of them is looked at.
+        """Refuse more entries than there are layers, before any of them is looked at.
 
         Raises:
             InvalidArgument: with both numbers.
         """
-        if received > len(self.inputs):
+        if received > len(self.layers):
             raise InvalidArgument(
-                f"expected a value for each of {len(self.inputs)} inputs once, received {received} values"
+                f"expected a value for each of {len(self.layers)} inputs and layers at most once, "
+                f"received {received} values"
             )
 
     def check_exit_count(self, received: int) -> None:

@@ -1,25 +1,45 @@
 """The command strata-server."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
-from strata_server.settings import Limits, Settings
+from strata_server.settings import DeviceSettings, Limits, Settings, SliceSettings
 from strata_server.stopping import Stopped, StopSignal
 
+_UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+_Group = TypeVar("_Group", Limits, DeviceSettings)
 _Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def _setting(flag: str, **details: Any) -> _Decorator:
+def _setting(flag: str, *names: str, **details: Any) -> _Decorator:
     """Declare a flag; the environment variable STRATA_FLAG stands in for one that is not given."""
-    variable = "STRATA_" + flag.removeprefix("--").replace("-", "_").upper()
-    return click.option(flag, envvar=variable, show_envvar=True, **{"show_default": True, **details})
+    variable = "STRATA_" + flag.partition("/")[0].removeprefix("--").replace("-", "_").upper()
+    return click.option(flag, *names, envvar=variable, show_envvar=True, **{"show_default": True, **details})
+
+
+class Bytes(click.ParamType[int]):
+    """A number of bytes, such as 1073741824 or 1GiB."""
+
+    name = "bytes"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        parts = re.fullmatch(r"\s*(\d{1,15})\s*(|KiB|MiB|GiB)\s*", value, re.IGNORECASE)
+        if not parts:
+            self.fail(f"expected bytes, such as 512MiB or 2GiB, received {value!r}", param, ctx)
+        return int(parts[1]) * _UNITS[parts[2].upper()]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,10 +70,64 @@ def _setting(flag: str, **details: Any) -> _Decorator:
     help="Threads that one run of a network may use.",
 )
 @_setting(
-    "--max-slices",
-    default=Settings.max_slices,
-    type=click.IntRange(min=1),
-    help="Slices of one version that are kept ready, the prediction not counted.",
+    "--spinning/--no-spinning",
+    default=DeviceSettings.spinning,
+    help="Let idle threads wait busily for the next run: a little faster, and the CPU is never idle.",
+)
+@_setting(
+    "--device",
+    default=DeviceSettings.device,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="Where networks run; auto takes CUDA where it works, and says which.",
+)
+@_setting(
+    "--cuda-algorithm-search",
+    default=DeviceSettings.cuda_algorithm_search,
+    type=click.Choice(["heuristic", "exhaustive", "default"]),
+    help="How cuDNN chooses a convolution; exhaustive measures anew for each shape.",
+)
+@_setting(
+    "--cuda-memory",
+    "cuda_memory_bytes",
+    default=DeviceSettings.cuda_memory_bytes,
+    type=Bytes(),
+    show_default="all",
+    help="Largest memory for activations and weights on the CUDA device, such as 8GiB.",
+)
+@_setting(
+    "--slice-memory",
+    "slice_memory_bytes",
+    default=SliceSettings.memory_bytes,
+    type=Bytes(),
+    show_default="1GiB",
+    help="Memory for the slices that are kept ready beside the predictions, of all models together.",
+)
+@_setting(
+    "--slice-cache",
+    default=SliceSettings.cache,
+    type=click.Path(path_type=Path),
+    show_default="none",
+    help="A folder for slices as onnxruntime optimized them: after a restart they are ready in milliseconds.",
+)
+@_setting(
+    "--slice-cache-bytes",
+    default=SliceSettings.cache_bytes,
+    type=Bytes(),
+    show_default="4GiB",
+    help="Largest size of that folder.",
+)
+@_setting(
+    "--warm",
+    nargs=2,
+    multiple=True,
+    metavar="MODEL[:VERSION] A,B",
+    show_default=False,
+    help="Make a slice from the inputs to layers before the server is ready; may be given several times.",
+)
+@_setting(
+    "--allow-external-data",
+    is_flag=True,
+    help="Allow weights in other files than model.onnx, inside the version's folder.",
 )
 @_setting(
     "--max-message-bytes",
@@ -68,27 +142,54 @@ def _setting(flag: str, **details: Any) -> _Decorator:
     help="Largest pictures of one request together.",
 )
 @_setting(
+    "--max-multiply-adds",
+    default=Limits.max_multiply_adds,
+    type=click.IntRange(min=1),
+    help="Most that the run of one request may compute.",
+)
+@_setting(
+    "--max-activation-bytes",
+    default=Limits.max_activation_bytes,
+    type=Bytes(),
+    show_default="2GiB",
+    help="Most that the run of one request may hold at a time: the layers asked, and what lies between.",
+)
+@_setting(
     "--drain-s",
     default=Settings.drain_s,
     type=click.IntRange(0, 3600),
     help="Longest wait for open calls when the server stops, in seconds.",
 )
 @click.version_option(package_name="strata-server", prog_name="strata-server")
-def main(*, max_message_bytes: int, max_image_pixels: int, **settings: Any) -> None:
+def main(**given: Any) -> None:
     """Serve every layer of your networks.
 
-    A request names where it leaves the network; the server runs only the part up to there.
+    A request names where it enters the network and where it leaves; the server runs only the part between.
     """
     stop = StopSignal()  # before the imports, which take a second
     from strata_server.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    limits = Limits(max_message_bytes=max_message_bytes, max_image_pixels=max_image_pixels)
     try:
-        serve(Settings(limits=limits, **settings), stop)
+        serve(_build_settings(given), stop)
     except Stopped:
         return
     except StartError as error:
         click.echo(f"strata-server: {error}", err=True)
         sys.exit(1)
+
+
+def _build_settings(given: dict[str, Any]) -> Settings:
+    slices = SliceSettings(
+        memory_bytes=given.pop("slice_memory_bytes"),
+        cache=given.pop("slice_cache"),
+        cache_bytes=given.pop("slice_cache_bytes"),
+        warm=given.pop("warm"),
+    )
+    return Settings(limits=_take(Limits, given), devices=_take(DeviceSettings, given), slices=slices, **given)
+
+
+def _take(kind: type[_Group], given: dict[str, Any]) -> _Group:
+    """Return a group of settings, made of the flags that have its fields' names."""
+    return kind(**{each.name: given.pop(each.name) for each in fields(kind)})

@@ -1,5 +1,6 @@
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from strata_server.errors import DeadlinePassed
 
@@ -16,6 +17,8 @@ class Deadline:
         """
         self._end = None if remaining_s is None else time.monotonic() + remaining_s
         self._is_waiting = is_waiting
+        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered while the call only waits for another: its turn to run is given away for so long."""
 
     @property
     def remaining_s(self) -> float | None:

@@ -49,6 +49,13 @@ class Preprocessing:
     """One for each channel; empty means 1."""
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Encoded pictures for a model that takes one: a row each."""
+
+    encoded: list[bytes]
+
+
 def preprocess_images(
     encoded: Sequence[bytes], rule: Preprocessing, max_pixels: int, deadline: Deadline
 ) -> npt.NDArray[np.float32]:

@@ -23,8 +23,21 @@ def rank_labels(scores: Array, classes: tuple[str, ...], top_k: int) -> list[lis
         top_k: how many for each row; more than there are means all.
     """
     best = np.argsort(-scores.astype(np.float64), axis=1, kind="stable")[:, :top_k]
-    names = classes or tuple(map(str, range(scores.shape[1])))
+    return name_labels(np.take_along_axis(scores, best, 1), best, classes)
+
+
+def name_labels(scores: Array, indices: Array, classes: tuple[str, ...]) -> list[list[Label]]:
+    """Return labels for classes that are found already.
+
+    Args:
+        scores: (rows, top), of any type of number.
+        indices: (rows, top), which classes they belong to.
+        classes: their names; empty for indices.
+    """
     return [
-        [Label(names[index], index, float(row[index])) for index in order.tolist()]
-        for row, order in zip(scores, best, strict=True)
+        [
+            Label(classes[index] if classes else str(index), index, float(score))
+            for index, score in zip(order, row, strict=True)
+        ]
+        for order, row in zip(indices.tolist(), scores.tolist(), strict=True)
     ]

@@ -51,13 +51,11 @@ class Manifest:
 
 
 def read_manifest(metadata: Mapping[str, str]) -> Manifest:
-    """Return the manifest that stands in the metadata of an ONNX file.
+    """Return the manifest that stands in the metadata of an ONNX file, under `KEY`.
 
     Raises:
-        ArtifactError: there is none, it is of a newer format, or it contradicts itself.
+        ArtifactError: it is damaged, of a newer format, or it contradicts itself.
     """
-    if KEY not in metadata:
-        raise ArtifactError(f"no manifest ({KEY}) in its metadata; export it with `strata-train export`")
     try:
         message = json_format.Parse(metadata[KEY], manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError) as error:
@@ -90,19 +88,20 @@ def _read_catalog(message: manifest_pb2.Manifest) -> Catalog:
 
 
 def _read_layer(message: catalog_pb2.Layer) -> Layer:
+    shape = tuple(message.shape)
     layer = Layer(
         name=message.name,
         kind=message.kind,
-        shape=tuple(message.shape),
+        shape=shape,
         dtype=_read_dtype(message),
         parameters=message.parameters,
         multiply_adds=message.multiply_adds,
         depth=message.depth,
         default_exit=message.default_exit,
     )
-    if layer.shape[:1] != (-1,) or any(size < 1 for size in layer.shape[1:]):
+    if shape[:1] != (-1,) or any(size < 1 for size in shape[1:]):
         raise ArtifactError(
-            f"its manifest gives layer {quote(layer.name)} the shape {layer.shape}; "
+            f"its manifest gives layer {quote(layer.name)} the shape {shape}; "
             "expected -1 for the batch, then sizes of at least 1"
         )
     if min(layer.parameters, layer.multiply_adds, layer.depth) < 0:
@@ -134,7 +133,7 @@ def _read_preprocessing(message: manifest_pb2.Manifest, catalog: Catalog) -> Pre
     if not message.HasField("preprocessing"):
         return None
     rule = message.preprocessing
-    shape = next((layer.shape for layer in catalog.inputs if layer.name == rule.input), ())
+    shape = next((layer.shape or () for layer in catalog.inputs if layer.name == rule.input), ())
     channels = _CHANNELS.get(rule.color)
     known = channels is not None and rule.resampling in _RESAMPLINGS
     if not known or len(shape) != 4 or shape[3] != channels:

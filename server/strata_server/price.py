@@ -1,34 +1,83 @@
 """What a request would cost, reckoned before anything is run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from strata_server.catalog import Layer
 from strata_server.errors import OverLimit, quote_all
+from strata_server.figures import count_multiply_adds
+from strata_server.graph import Graph
+from strata_server.shapes import Known
+from strata_server.slicing import Part
 
 # What a label adds to its name on the wire: index, score and the tags and lengths around them.
 _LABEL_BYTES = 24
 
 
-def check_price(rows: int, layers: Sequence[Layer], max_bytes: int) -> None:
-    """Refuse a request whose values would be larger than allowed: rows x bytes of the layers.
+@dataclass(frozen=True)
+class Price:
+    """What one run of a slice takes."""
+
+    multiply_adds: int
+    activation_bytes: int
+    """The exits, and the most that one node of the network takes and computes at a time."""
+
+
+def reckon(graph: Graph, part: Part, shape: Callable[[str], Known]) -> Price:
+    """Return what a run of a part costs; what only the run will tell counts nothing.
+
+    Args:
+        graph: where the part lies.
+        part: what is to run.
+        shape: tells the shape of each of its tensors for this request.
+    """
+
+    def count_bytes(name: str) -> int:
+        tensor, known = graph.tensor(name), shape(name)
+        return 0 if tensor.dtype is None or known is None else math.prod(known) * tensor.dtype.itemsize
+
+    multiply_adds = largest = 0
+    for place in part.nodes:
+        if place in part.shapes:
+            continue
+        node = graph.nodes[place]
+        multiply_adds += count_multiply_adds(node, shape) or 0
+        around = (name for name in (*graph.takes[place], *node.output) if name in graph.varying)
+        largest = max(largest, sum(map(count_bytes, around)))
+    return Price(multiply_adds, largest + sum(map(count_bytes, part.slice.exits)))
+
+
+def check_price(price: Price, exits: Sequence[str], *, max_multiply_adds: int, max_activation_bytes: int) -> None:
+    """Refuse a request whose run would take more than allowed.
 
     Raises:
         OverLimit: with the numbers.
     """
-    row_bytes = sum(math.prod(layer.shape[1:]) * layer.dtype.itemsize for layer in layers)
-    _check(rows, row_bytes, quote_all([layer.name for layer in layers]), max_bytes)
+    for received, most, unit in (
+        (price.multiply_adds, max_multiply_adds, "multiply-adds"),
+        (price.activation_bytes, max_activation_bytes, "bytes of activations"),
+    ):
+        if received > most:
+            raise OverLimit(
+                f"expected at most {most} {unit}, received a request for {received} ({quote_all(exits)}); "
+                "ask for fewer rows or layers at a time"
+            )
 
 
-def check_labels_price(rows: int, classes: Sequence[str], top_k: int, max_bytes: int) -> None:
-    """Refuse a request whose labels would be larger than allowed; errors as in `check_price`."""
-    longest = max((len(name.encode()) for name in classes), default=0)
-    _check(rows, top_k * (longest + _LABEL_BYTES), f"{top_k} labels", max_bytes)
+def check_bytes(rows: int, row_bytes: int, what: str, max_bytes: int) -> None:
+    """Refuse a request whose values would be larger than allowed: rows x bytes of each.
 
-
-def _check(rows: int, row_bytes: int, what: str, max_bytes: int) -> None:
+    Raises:
+        OverLimit: with the numbers.
+    """
     if rows * row_bytes > max_bytes:
         raise OverLimit(
             f"expected at most {max_bytes} bytes, received a request for {rows * row_bytes}: "
             f"{rows} rows x {row_bytes} bytes ({what}); ask for fewer rows or layers at a time"
         )
+
+
+def check_labels_price(rows: int, classes: Sequence[str], top_k: int, max_bytes: int) -> None:
+    """Refuse a request whose labels would be larger than allowed; errors as in `check_bytes`."""
+    longest = max((len(name.encode()) for name in classes), default=0)
+    check_bytes(rows, top_k * (longest + _LABEL_BYTES), f"{top_k} labels", max_bytes)

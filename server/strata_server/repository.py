@@ -3,7 +3,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from strata_server.artifact import read_artifact
 from strata_server.errors import ArtifactError, InvalidArgument, NotFound, StartError, quote, unknown
 from strata_server.version import Version
 
@@ -101,17 +100,16 @@ def find_artifacts(folder: Path) -> list[tuple[str, int, Path]]:
     return found
 
 
-def open_version(model: str, number: int, path: Path, *, threads: int, max_slices: int) -> Version:
-    """Return a version, loaded from its artifact and warmed.
+def warm_version(version: Version) -> Version:
+    """Return a version, after it has answered once.
 
     Raises:
-        ArtifactError: the file cannot be served; the message says why.
+        ArtifactError: it cannot be served; the message says why.
     """
-    version = Version(model, number, read_artifact(path), threads=threads, max_slices=max_slices)
     try:
         version.warm()
     except ArtifactError:
         raise
     except Exception as error:  # onnxruntime has no base class for its errors
-        raise ArtifactError(f"onnxruntime cannot run it: {error}") from error
+        raise ArtifactError(f"onnxruntime cannot run it: {error.__cause__ or error}") from error
     return version

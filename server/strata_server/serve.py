@@ -3,21 +3,27 @@
 import logging
 import os
 import threading
-from functools import partial
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from google.protobuf.internal import api_implementation
 
 from strata_server.addresses import Address, resolve_host
+from strata_server.artifact import read_artifact
 from strata_server.engine import Engine
-from strata_server.errors import StartError
+from strata_server.errors import StartError, StrataError
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
-from strata_server.repository import Repository, load_repository, open_version
+from strata_server.repository import Repository, load_repository, warm_version
 from strata_server.rpc.open_inference import open_inference_services
 from strata_server.rpc.server import GrpcServer
 from strata_server.rpc.strata import strata_services
-from strata_server.settings import Settings
+from strata_server.runtime import Runtime, choose_device
+from strata_server.sessions import Sessions
+from strata_server.settings import Settings, SliceSettings
+from strata_server.slice_cache import SliceCache
 from strata_server.stopping import StopSignal
+from strata_server.version import Version
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +56,9 @@ def _serve(
     grpc_address: Address,
     http_address: Address,
 ) -> None:
-    open_one = partial(open_version, threads=settings.threads, max_slices=settings.max_slices)
-    repository = load_repository(settings.models, open_one, stop.check)
+    repository = load_repository(settings.models, _version_opener(settings), stop.check)
     stop.check()
+    _warm(repository, settings.slices.warm)
     engine = Engine(repository, settings.limits)
     grpc.start({**strata_services(engine), **open_inference_services(engine)})
     ready.set()
@@ -65,6 +71,43 @@ def _serve(
         logging.shutdown()
         # Their threads go on computing, and an orderly exit would wait for them.
         os._exit(0)
+
+
+def _version_opener(settings: Settings) -> Callable[[str, int, Path], Version]:
+    """Return what loads one version, beside all others that it loads.
+
+    Raises:
+        StartError: the device or the slice cache cannot be had.
+    """
+    device = choose_device(settings.devices)
+    log.info("networks run on %s", device.name)
+    runtime = Runtime(device, threads=settings.devices.threads, spinning=settings.devices.spinning)
+    sessions = Sessions(settings.slices.memory_bytes)
+    cache = _open_cache(settings.slices) if device.name == "cpu" else None
+
+    def open_version(model: str, number: int, path: Path) -> Version:
+        artifact = read_artifact(path, allow_external_data=settings.allow_external_data)
+        return warm_version(Version(model, number, artifact, runtime, sessions, cache))
+
+    return open_version
+
+
+def _open_cache(settings: SliceSettings) -> SliceCache | None:
+    if settings.cache is None:
+        return None
+    try:
+        return SliceCache(settings.cache, settings.cache_bytes)
+    except OSError as error:
+        raise StartError(f"--slice-cache {str(settings.cache)!r}: {error.strerror}") from error
+
+
+def _warm(repository: Repository, wanted: Iterable[tuple[str, str]]) -> None:
+    for reference, layers in wanted:
+        model, _, version = reference.partition(":")
+        try:
+            repository.find(model, version).prepare(name.strip() for name in layers.split(","))
+        except StrataError as error:
+            raise StartError(f"--warm {reference} {layers}: {error}") from error
 
 
 def _list(repository: Repository) -> str:

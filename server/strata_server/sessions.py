@@ -1,69 +1,175 @@
-import os
+"""The sessions that are held, under a budget of memory."""
 
-# The wheels send telemetry unless this is set before the import.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
+import ctypes
+import logging
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import onnxruntime
 
-from strata_server.slicing import Slice
+from strata_server.deadline import Deadline
+from strata_server.slicing import Part, Slice
+
+# Making one takes a CPU: more at once would take it from the requests that run.
+_MADE_AT_ONCE = 2
+# A slice that does more than was asked may stand in for one that is not there, if it costs little more.
+_STAND_IN_COST = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Maker(Protocol):
+    """Makes the sessions of one version."""
+
+    def make(self, part: Part) -> onnxruntime.InferenceSession:
+        """Return a new session that runs a part."""
+
+    def weigh(self, part: Part) -> int:
+        """Return about how much memory such a session takes, in bytes."""
+
+    def cost(self, part: Part) -> int:
+        """Return how much a run of it computes, in a unit of the maker's own."""
+
+
+@dataclass
+class _Entry:
+    part: Part
+    weight: int
+    cost: int
+    pinned: bool
+    session: Future[onnxruntime.InferenceSession] = field(default_factory=Future)
 
 
 class Sessions:
-    """The sessions of one version, one for each slice that was asked for.
+    """The sessions of all versions, one for each slice that was asked for.
 
-    Each is made once, also when many ask for it at the same moment, and kept. Of those that are not pinned,
-    the one that was not used for the longest time makes room for a new one.
+    Each is made once, also when many ask for it at the same moment, and kept. Of those that are not pinned, the
+    ones that were not used for the longest time make room for a new one.
     """
 
-    def __init__(self, cut: Callable[[Slice], bytes], *, threads: int, most: int) -> None:
-        self._cut = cut
-        self._threads = threads
-        self._most = most
-        self._kept: OrderedDict[Slice, Future[onnxruntime.InferenceSession]] = OrderedDict()
-        self._pinned: dict[Slice, onnxruntime.InferenceSession] = {}
+    def __init__(self, budget_bytes: int) -> None:
+        """Hold none yet.
+
+        Args:
+            budget_bytes: memory for those that are not pinned.
+        """
+        self._budget = budget_bytes
+        self._entries: OrderedDict[tuple[Maker, Slice], _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        self._making = threading.Semaphore(_MADE_AT_ONCE)
 
-    def pin(self, wanted: Slice) -> None:
-        """Make the session for a slice now, and never let it go; to be called before the first `get`."""
-        self._pinned[wanted] = self._make(wanted)
-
-    def get(self, wanted: Slice) -> onnxruntime.InferenceSession:
-        """Return the session that runs a slice; the first who asks makes it, the others wait."""
-        if wanted in self._pinned:
-            return self._pinned[wanted]
+    @property
+    def held_bytes(self) -> int:
+        """The memory that those take that are not pinned, about."""
         with self._lock:
-            first = wanted not in self._kept
-            session = self._kept.setdefault(wanted, Future())
-            self._kept.move_to_end(wanted)
-            self._make_room()
-        if first:
-            self._fulfill(session, wanted)
-        return session.result()
+            return self._held()
 
-    def _make_room(self) -> None:
-        """Let the least used sessions go, but none that is being made: others wait for it."""
-        idle = [wanted for wanted, session in self._kept.items() if session.done()]
-        for wanted in idle[: max(0, len(self._kept) - self._most)]:
-            del self._kept[wanted]
+    def pin(self, maker: Maker, part: Part) -> None:
+        """Make the session for a part now, and never let it go."""
+        self._find(maker, part, pinned=True)
 
-    def _fulfill(self, session: Future[onnxruntime.InferenceSession], wanted: Slice) -> None:
+    def get(self, maker: Maker, part: Part, deadline: Deadline) -> onnxruntime.InferenceSession:
+        """Return a session that computes at least the exits of a part from its entries.
+
+        The first who asks makes it, the others wait. Where the budget is full, one that is there and has all the
+        exits may answer instead.
+
+        Raises:
+            DeadlinePassed: nobody waits for it any more.
+        """
+        with self._lock:
+            entry = self._entries.get((maker, part.slice))
+            if entry:
+                self._entries.move_to_end((maker, part.slice))
+        if entry and entry.session.done():
+            return entry.session.result()
+        with deadline.waiting():
+            session = self._find(maker, part)
+            try:
+                return session.result(deadline.remaining_s)
+            except TimeoutError:
+                deadline.check()
+                raise
+
+    def _find(self, maker: Maker, part: Part, *, pinned: bool = False) -> Future[onnxruntime.InferenceSession]:
+        key = (maker, part.slice)
+        weight, cost = maker.weigh(part), maker.cost(part)
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry:
+                return entry.session
+            if not pinned and self._held() + weight > self._budget:
+                stand_in = self._find_stand_in(maker, part, cost)
+                if stand_in:
+                    return stand_in.session
+            entry = self._entries[key] = _Entry(part, weight, cost, pinned)
+            dropped = self._make_room() if weight <= self._budget else []
+        _give_back(dropped)
+        self._fulfill(maker, entry)
+        return entry.session
+
+    def _find_stand_in(self, maker: Maker, part: Part, cost: int) -> _Entry | None:
+        """Return the cheapest that is ready and has all the exits."""
+        fitting = [
+            entry
+            for (owner, held), entry in self._entries.items()
+            if owner is maker
+            and entry.session.done()
+            and held.entries == part.slice.entries
+            and held.exits >= part.slice.exits
+            and entry.cost <= cost * _STAND_IN_COST
+        ]
+        best = min(fitting, key=lambda entry: entry.cost, default=None)
+        if best:
+            self._entries.move_to_end((maker, best.part.slice))
+        return best
+
+    def _held(self) -> int:
+        return sum(entry.weight for entry in self._entries.values() if not entry.pinned)
+
+    def _make_room(self) -> list[_Entry]:
+        """Take the least used sessions out, but none that is being made, and return them."""
+        excess = self._held() - self._budget
+        dropped = []
+        for key, entry in list(self._entries.items()):
+            if excess <= 0:
+                break
+            if entry.session.done() and not entry.pinned:
+                dropped.append(self._entries.pop(key))
+                excess -= entry.weight
+        return dropped
+
+    def _fulfill(self, maker: Maker, entry: _Entry) -> None:
         try:
-            session.set_result(self._make(wanted))
-        except Exception as error:  # noqa: BLE001 - those who wait get it, whatever it is
+            with self._making:
+                session = maker.make(entry.part)
+        except BaseException as error:
             with self._lock:
-                del self._kept[wanted]  # the next one to ask tries again
-            session.set_exception(error)
+                del self._entries[maker, entry.part.slice]  # the next one to ask tries again
+            entry.session.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        entry.session.set_result(session)
+        with self._lock:
+            if not entry.pinned and entry.weight > self._budget:
+                # It answers those who wait, and goes: it would push out all others for good.
+                log.warning("a slice of about %d bytes is not kept: --slice-memory is %d", entry.weight, self._budget)
+                del self._entries[maker, entry.part.slice]
+            dropped = self._make_room()
+        _give_back(dropped)
 
-    def _make(self, wanted: Slice) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1
-        # Every session has threads of its own: those of an idle one must not burn the CPU.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(self._cut(wanted), options, providers=["CPUExecutionProvider"])
+
+def _give_back(dropped: list[_Entry]) -> None:
+    """Return the memory of dropped sessions to the system, which the C library keeps unless it is asked."""
+    if not dropped:
+        return
+    dropped.clear()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
+        if trim:
+            trim(0)

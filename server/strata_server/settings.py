@@ -16,6 +16,49 @@ class Limits:
     max_image_pixels: int = 32_000_000
     """Largest pictures of one request together, in pixels."""
 
+    max_multiply_adds: int = 10**12
+    """Most that the run of one request may compute."""
+
+    max_activation_bytes: int = 2048 * MIB
+    """Most that the run of one request may hold at a time, in bytes: the layers asked, whole, and what is between."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceSettings:
+    """Where slices run, and how."""
+
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    threads: int = 1
+    """Threads that one run of a network may use on the CPU."""
+
+    spinning: bool = False
+    """Whether idle threads wait busily for the next run."""
+
+    cuda_algorithm_search: str = "heuristic"
+    """How cuDNN chooses a convolution: heuristic, exhaustive or default."""
+
+    cuda_memory_bytes: int = 0
+    """Largest arena on the CUDA device, in bytes; 0 for all that is there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceSettings:
+    """Which slices are kept ready."""
+
+    memory_bytes: int = 1024 * MIB
+    """Memory for the slices beside the predictions, in bytes."""
+
+    cache: Path | None = None
+    """A folder for optimized slices; None for none."""
+
+    cache_bytes: int = 4096 * MIB
+    """Largest size of that folder, in bytes."""
+
+    warm: tuple[tuple[str, str], ...] = ()
+    """Slices to make before the server is ready: NAME[:VERSION], and layers with commas between them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -33,14 +76,17 @@ class Settings:
     http_port: int = 8000
     """Port for HTTP; 0 takes a free one."""
 
-    threads: int
-    """Threads that one run of a network may use."""
-
-    max_slices: int = 16
-    """Slices of one version that are kept ready, the prediction not counted."""
+    allow_external_data: bool = False
+    """Whether weights may lie in other files than model.onnx, inside the version's folder."""
 
     drain_s: int = 30
     """Longest wait for open calls when the server stops, in seconds."""
 
     limits: Limits = Limits()
     """What one request may ask for."""
+
+    devices: DeviceSettings = DeviceSettings()
+    """Where slices run."""
+
+    slices: SliceSettings = SliceSettings()
+    """Which slices are kept ready."""

@@ -1,62 +1,228 @@
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from strata_server.artifact import Artifact
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.errors import ArtifactError
+from strata_server.errors import ArtifactError, InvalidArgument, Unimplemented, quote_all
+from strata_server.figures import count_multiply_adds
+from strata_server.price import Price, reckon
+from strata_server.runtime import Runtime
 from strata_server.sessions import Sessions
-from strata_server.slicing import Slice, Slicer
+from strata_server.shapes import Known, Shapes
+from strata_server.slice_cache import SliceCache
+from strata_server.slicing import Part, Slicer
 from strata_server.tensors import Array
+
+# Slices, and prices of them, that are remembered: enough for every layer of a large network, one by one.
+_REMEMBERED = 4096
+# What a session takes besides its weights: the graph, kernels, a thread's stack.
+_SESSION_BYTES = 2**20
+_NODE_BYTES = 2**13
+
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, ...]
 
 
 class Version:
     """One version of a model, ready to run any slice of it."""
 
-    def __init__(self, model: str, number: int, artifact: Artifact, *, threads: int, max_slices: int) -> None:
+    def __init__(
+        self,
+        model: str,
+        number: int,
+        artifact: Artifact,
+        runtime: Runtime,
+        sessions: Sessions,
+        cache: SliceCache | None = None,
+    ) -> None:
+        """Take an artifact; nothing is made yet.
+
+        Args:
+            model: its name.
+            number: its version.
+            artifact: the network.
+            runtime: makes the sessions.
+            sessions: holds them, beside those of other versions.
+            cache: keeps slices on disk; None for no cache.
+        """
         self.model = model
         self.number = number
         self.digest = artifact.digest
-        self.catalog = artifact.manifest.catalog
-        self.classes = artifact.manifest.classes
-        self.preprocessing = artifact.manifest.preprocessing
-        self.training = artifact.manifest.training
-        self._sessions = Sessions(Slicer(artifact.model).cut, threads=threads, most=max_slices)
+        self.catalog = artifact.catalog
+        self.classes = artifact.classes
+        self.preprocessing = artifact.preprocessing
+        self.training = artifact.training
+        self._is_foreign = artifact.is_foreign
+        self._network = artifact.network
+        self._slicer = Slicer(artifact.network.graph)
+        self._shapes = Shapes(artifact.network.graph)
+        self._runtime = runtime
+        self._sessions = sessions
+        self._cache = cache
+        self._find = lru_cache(_REMEMBERED)(self._slicer.find)
+        self._reckon = lru_cache(_REMEMBERED)(self._reckon_anew)
 
     def warm(self) -> None:
-        """Make the prediction's session and run it once: a network that cannot run is found now."""
-        inputs, exits = self.catalog.inputs, self.catalog.default_exits
-        self._sessions.pin(Slice.between(_names(inputs), _names(exits)))
-        for rows in (1, 2):  # a batch size that is frozen inside the graph shows with the second
-            values = self.run({layer.name: _blank(layer, rows) for layer in inputs}, _names(exits), Deadline())
-            if any(len(value) != rows for value in values.values()):
+        """Make the prediction's session and run it: a network that cannot run is found now.
+
+        Raises:
+            ArtifactError: it cannot, or gives another number of rows than it is given.
+        """
+        inputs, exits = self.catalog.inputs, _names(self.catalog.default_exits)
+        part = self.find(_names(inputs), exits)
+        self._sessions.pin(self, part)
+        if any(-1 in _sizes(layer)[1:] for layer in inputs):
+            return  # nothing says what sizes it takes
+        for rows in (1,) if self._is_foreign else (1, 2):  # a batch that is frozen in the graph shows with the second
+            values = self.run(part, {layer.name: _blank(layer, rows) for layer in inputs}, exits, Deadline())
+            if not self._is_foreign and any(len(value) != rows for value in values.values()):
                 raise ArtifactError(f"expected {rows} rows of each default exit for {rows} rows of its inputs")
 
-    def run(self, entries: Mapping[str, Array], exits: list[str], deadline: Deadline) -> dict[str, Array]:
-        """Return the activations of the exits, in their order, running only what lies between.
+    def prepare(self, exits: Iterable[str]) -> None:
+        """Make the session for a slice from the inputs; errors as in `find`."""
+        names = [self.catalog.find(name).name for name in exits]
+        self._sessions.get(self, self.find(_names(self.catalog.inputs), names), Deadline())
+
+    def find(self, entries: Collection[str], exits: Collection[str]) -> Part:
+        """Return the part of the network between entries and exits.
+
+        Raises:
+            InvalidArgument: the entries do not determine the exits, with the inputs that are missing.
+        """
+        return self._find(frozenset(entries), frozenset(exits))
+
+    def resolve(self, part: Part, entries: Mapping[str, Array], layer: str) -> Known:
+        """Return the shape that a layer of a part will have; None where only the run tells.
+
+        Raises:
+            InvalidArgument: the values that enter contradict each other in a size, or fit no network's result.
+        """
+        return self._reckon(part.slice.entries, part.slice.exits, _shapes(part, entries))[1][layer]
+
+    def price(self, part: Part, entries: Mapping[str, Array]) -> Price:
+        """Return what a run of a part with these values costs; errors as in `resolve`."""
+        return self._reckon(part.slice.entries, part.slice.exits, _shapes(part, entries))[0]
+
+    def run(
+        self, part: Part, entries: Mapping[str, Array], exits: Iterable[str], deadline: Deadline
+    ) -> dict[str, Array]:
+        """Return the activations of exits, in their order, running only what lies between.
 
         Args:
-            entries: the value of each input, all with the same number of rows.
+            part: of the entries and those of the exits that are not among them.
+            entries: the values that enter.
             exits: names of layers, each once; one that is an entry is answered as it came.
             deadline: checked once the session is there.
 
         Raises:
             DeadlinePassed: nobody waits any more; nothing was run.
+            InvalidArgument: the network has no result for these values.
+            Unimplemented: onnxruntime cannot run this part.
         """
+        computed = sorted(part.slice.exits)
         values = dict(entries)
-        computed = [name for name in exits if name not in entries]
         if computed:
-            session = self._sessions.get(Slice.between(entries, computed))
+            session = self._sessions.get(self, part, deadline)
             deadline.check()
-            values.update(zip(computed, session.run(computed, values), strict=True))
+            values.update(zip(computed, self._run(session, part, entries, computed), strict=True))
         return {name: values[name] for name in exits}
+
+    def make(self, part: Part) -> onnxruntime.InferenceSession:
+        """Return a new session for a part, from the cache where it is there.
+
+        Raises:
+            Unimplemented: onnxruntime cannot run it; the log says why.
+        """
+        kept = self._cache.fetch(self.digest, part.slice) if self._cache else None
+        if kept:
+            try:
+                return self._runtime.reopen(kept)
+            except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no base class
+                log.warning("model %s: a slice from the cache cannot be read: %s", self.model, error)
+        try:
+            return self._make_and_keep(self._cache, part) if self._cache else self._make(part)
+        except Exception as error:
+            log.exception("model %s: no session for %s", self.model, quote_all(sorted(part.slice.exits)))
+            raise Unimplemented(
+                f"model {self.model}: onnxruntime cannot run the way to {quote_all(sorted(part.slice.exits))}; "
+                "the server's log says why"
+            ) from error
+
+    def weigh(self, part: Part) -> int:
+        """Return about how much memory a session for a part takes, in bytes."""
+        graph = self._network.graph
+        computed = (name for place in part.nodes for name in graph.nodes[place].output if name not in graph.varying)
+        return (
+            _SESSION_BYTES
+            + _NODE_BYTES * len(part.nodes)
+            + self._network.weight_bytes(part.weights)
+            + sum(map(self._count_bytes, computed))
+        )
+
+    def cost(self, part: Part) -> int:
+        """Return about how much a run of a part for one row computes: multiply-adds, and one for each node."""
+        nodes = (self._network.graph.nodes[place] for place in part.nodes)
+        return sum(1 + (count_multiply_adds(node, self._smallest_shape) or 0) for node in nodes)
+
+    def _make(self, part: Part, keep: Path | None = None) -> onnxruntime.InferenceSession:
+        model = self._slicer.cut(part).SerializeToString()
+        return self._runtime.open(model, self._network.weights(part.weights), keep)
+
+    def _make_and_keep(self, cache: SliceCache, part: Part) -> onnxruntime.InferenceSession:
+        made: list[onnxruntime.InferenceSession] = []
+        try:
+            cache.store(self.digest, part.slice, lambda folder: made.append(self._make(part, folder)))
+        except Exception:  # a full disk is one more reason, and no reason not to answer
+            log.exception("model %s: a slice cannot be kept", self.model)
+        return made[0] if made else self._make(part)
+
+    def _run(
+        self, session: onnxruntime.InferenceSession, part: Part, entries: Mapping[str, Array], exits: list[str]
+    ) -> list[Array]:
+        values = {name: entries[name] for name in part.slice.entries}
+        try:
+            return list(session.run(exits, values))
+        except (ort.InvalidArgument, ort.RuntimeException, ort.Fail) as error:
+            log.warning("model %s: a run to %s failed: %s", self.model, quote_all(exits), error)
+            shapes = ", ".join(f"{quote_all([name])} {value.shape}" for name, value in sorted(values.items()))
+            raise InvalidArgument(f"the network has no result for these values: {shapes}") from error
+
+    def _reckon_anew(
+        self, entries: frozenset[str], exits: frozenset[str], shapes: tuple[tuple[str, Shape], ...]
+    ) -> tuple[Price, dict[str, Known]]:
+        part = self._find(entries, exits)
+        shape = self._shapes.resolve(part, dict(shapes))
+        return reckon(self._network.graph, part, shape), {name: shape(name) for name in exits}
+
+    def _smallest_shape(self, name: str) -> Known:
+        shape = self._network.graph.tensor(name).shape
+        return None if shape is None else tuple(size if isinstance(size, int) else 1 for size in shape)
+
+    def _count_bytes(self, name: str) -> int:
+        dtype = self._network.graph.tensor(name).dtype
+        return int(np.prod(self._smallest_shape(name) or (), dtype=object)) * (dtype.itemsize if dtype else 1)
 
 
 def _names(layers: Iterable[Layer]) -> list[str]:
     return [layer.name for layer in layers]
 
 
+def _sizes(layer: Layer) -> Shape:
+    return layer.shape or ()
+
+
+def _shapes(part: Part, entries: Mapping[str, Array]) -> tuple[tuple[str, Shape], ...]:
+    return tuple((name, entries[name].shape) for name in sorted(part.slice.entries))
+
+
 def _blank(layer: Layer, rows: int) -> Array:
     """Return rows of zeros for an input."""
-    return np.zeros((rows, *layer.shape[1:]), layer.dtype)
+    return np.zeros([rows if size == -1 else size for size in _sizes(layer)], layer.dtype)

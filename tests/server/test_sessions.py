@@ -1,100 +1,200 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import onnxruntime
 import pytest
 from artifacts import tiny_model
+from strata_server.deadline import Deadline
+from strata_server.errors import DeadlinePassed
+from strata_server.network import Network
+from strata_server.runtime import Runtime, choose_device
 from strata_server.sessions import Sessions
-from strata_server.slicing import Slice, Slicer
+from strata_server.settings import DeviceSettings
+from strata_server.slicing import Part, Slicer
+
+WEIGHT = 100
 
 
-class CountingCut:
-    """Cuts as a Slicer does, and counts."""
+class CountingMaker:
+    """Makes sessions of the tiny model as a Version does, and counts."""
 
     def __init__(self) -> None:
-        self._slicer = Slicer(tiny_model())
+        network = Network(tiny_model())
+        self._slicer = Slicer(network.graph)
+        self._network = network
+        self._runtime = Runtime(choose_device(DeviceSettings(device="cpu")), threads=1)
         self.made: list[frozenset[str]] = []
-        self.broken = False
+        self.hinder: Callable[[Part], None] = lambda _: None
 
-    def __call__(self, wanted: Slice) -> bytes:
-        self.made.append(wanted.exits)
-        if self.broken:
-            raise OSError("no memory")
-        return self._slicer.cut(wanted)
+    def to(self, *exits: str) -> Part:
+        """Return the part from the input to some exits."""
+        return self._slicer.find({"image"}, exits)
+
+    def make(self, part: Part) -> onnxruntime.InferenceSession:
+        """Make it, unless something hinders."""
+        self.made.append(part.slice.exits)
+        self.hinder(part)
+        return self._runtime.open(self._slicer.cut(part).SerializeToString(), self._network.weights(part.weights))
+
+    def weigh(self, part: Part) -> int:
+        """Say that all are alike."""
+        return WEIGHT
+
+    def cost(self, part: Part) -> int:
+        """Say that each node costs alike."""
+        return len(part.nodes)
 
 
 @pytest.fixture
-def cut() -> CountingCut:
-    return CountingCut()
+def maker() -> CountingMaker:
+    return CountingMaker()
 
 
-def to(*exits: str) -> Slice:
-    return Slice.between(["image"], exits)
+def get(sessions: Sessions, maker: CountingMaker, *exits: str) -> onnxruntime.InferenceSession:
+    return sessions.get(maker, maker.to(*exits), Deadline(20))
 
 
-def test_a_session_is_made_once_for_a_hundred_who_ask_at_the_same_moment(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=8)
+def test_a_session_is_made_once_for_a_hundred_who_ask_at_the_same_moment(maker: CountingMaker) -> None:
+    sessions = Sessions(8 * WEIGHT)
     together = threading.Barrier(100, timeout=20)
 
     def ask() -> onnxruntime.InferenceSession:
         together.wait()
-        return sessions.get(to("flat"))
+        return get(sessions, maker, "flat")
 
     with ThreadPoolExecutor(100) as pool:
         found = list(pool.map(lambda _: ask(), range(100)))
     assert len(set(map(id, found))) == 1
-    assert cut.made == [{"flat"}]
+    assert maker.made == [{"flat"}]
 
 
-def test_the_order_of_the_exits_is_not_another_slice(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=8)
-    assert sessions.get(to("flat", "double")) is sessions.get(to("double", "flat"))
+def test_the_order_of_the_exits_is_not_another_slice(maker: CountingMaker) -> None:
+    sessions = Sessions(8 * WEIGHT)
+    assert get(sessions, maker, "flat", "double") is get(sessions, maker, "double", "flat")
 
 
-def test_the_least_used_session_makes_room(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=2)
+def test_versions_do_not_share_sessions(maker: CountingMaker) -> None:
+    sessions, other = Sessions(8 * WEIGHT), CountingMaker()
+    assert get(sessions, maker, "flat") is not get(sessions, other, "flat")
+
+
+def test_the_least_used_session_makes_room(maker: CountingMaker) -> None:
+    sessions = Sessions(2 * WEIGHT)
     for name in ("double", "flat", "double", "scores", "double", "flat"):
-        sessions.get(to(name))
-    assert cut.made == [{"double"}, {"flat"}, {"scores"}, {"flat"}]
+        get(sessions, maker, name)
+        assert sessions.held_bytes <= 2 * WEIGHT
+    assert maker.made == [{"double"}, {"flat"}, {"scores"}, {"flat"}]
 
 
-def test_a_session_that_others_wait_for_is_not_let_go(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=1)
-    cutting, go_on = threading.Event(), threading.Event()
-    whole_cut = cut._slicer.cut
+def test_a_session_that_others_wait_for_is_not_let_go(maker: CountingMaker) -> None:
+    sessions = Sessions(WEIGHT)
+    making, go_on = threading.Event(), threading.Event()
 
-    def wait(wanted: Slice) -> bytes:
-        if "flat" in wanted.exits:
-            cutting.set()
+    def wait(part: Part) -> None:
+        if "flat" in part.slice.exits:
+            making.set()
             assert go_on.wait(20)
-        return whole_cut(wanted)
 
-    cut._slicer.cut = wait  # type: ignore[method-assign] # a slow disk, for a moment
+    maker.hinder = wait
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(sessions.get, to("flat"))
-        assert cutting.wait(20)
-        sessions.get(to("double"))
+        first = pool.submit(get, sessions, maker, "flat")
+        assert making.wait(20)
+        get(sessions, maker, "double")
         go_on.set()
-        assert sessions.get(to("flat")) is first.result()
+        first.result(20)
+    assert maker.made == [{"flat"}, {"double"}]
 
 
-def test_a_pinned_session_stays(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=1)
-    sessions.pin(to("predictions"))
+def test_a_session_that_is_being_made_holds_up_no_other(maker: CountingMaker) -> None:
+    sessions = Sessions(8 * WEIGHT)
+    get(sessions, maker, "double")
+    making, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Part) -> None:
+        making.set()
+        assert go_on.wait(20)
+
+    maker.hinder = wait
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(get, sessions, maker, "flat")
+        assert making.wait(20)
+        assert get(sessions, maker, "double").get_outputs()[0].name == "double"
+        assert not slow.done()
+        go_on.set()
+        assert slow.result(20).get_outputs()[0].name == "flat"
+
+
+def test_who_waits_for_a_session_waits_no_longer_than_its_deadline(maker: CountingMaker) -> None:
+    sessions = Sessions(8 * WEIGHT)
+    making, go_on = threading.Event(), threading.Event()
+
+    def wait(_: Part) -> None:
+        making.set()
+        assert go_on.wait(20)
+
+    maker.hinder = wait
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(get, sessions, maker, "flat")
+        assert making.wait(20)
+        with pytest.raises(DeadlinePassed):
+            sessions.get(maker, maker.to("flat"), Deadline(0.05))
+        go_on.set()
+        slow.result(20)
+
+
+def test_a_pinned_session_stays_and_takes_nothing_from_the_budget(maker: CountingMaker) -> None:
+    sessions = Sessions(WEIGHT)
+    sessions.pin(maker, maker.to("predictions"))
+    assert sessions.held_bytes == 0
     for name in ("double", "flat", "predictions", "scores", "predictions"):
-        sessions.get(to(name))
-    assert cut.made.count(frozenset({"predictions"})) == 1
+        get(sessions, maker, name)
+    assert maker.made.count(frozenset({"predictions"})) == 1
 
 
-def test_a_session_that_could_not_be_made_is_tried_again(cut: CountingCut) -> None:
-    sessions = Sessions(cut, threads=1, most=8)
-    cut.broken = True
+def test_where_the_budget_is_full_one_that_costs_little_more_answers(maker: CountingMaker) -> None:
+    sessions = Sessions(WEIGHT)
+    both = get(sessions, maker, "double", "flat")
+    assert get(sessions, maker, "flat") is both
+    assert get(sessions, maker, "double") is both
+    assert maker.made == [{"double", "flat"}]
+
+
+def test_one_that_costs_much_more_does_not_stand_in(maker: CountingMaker) -> None:
+    sessions = Sessions(WEIGHT)
+    deep = get(sessions, maker, "double", "predictions")
+    assert get(sessions, maker, "double") is not deep
+
+
+def test_where_there_is_room_nothing_stands_in(maker: CountingMaker) -> None:
+    sessions = Sessions(2 * WEIGHT)
+    assert get(sessions, maker, "double", "flat") is not get(sessions, maker, "flat")
+
+
+def test_a_session_larger_than_the_budget_answers_and_pushes_none_out(
+    maker: CountingMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = Sessions(2 * WEIGHT)
+    small = get(sessions, maker, "double")
+    monkeypatch.setattr(maker, "weigh", lambda _: 3 * WEIGHT)
+    assert get(sessions, maker, "scores").get_outputs()[0].name == "scores"
+    assert sessions.held_bytes == WEIGHT
+    assert get(sessions, maker, "double") is small
+
+
+def test_a_session_that_could_not_be_made_is_tried_again(maker: CountingMaker) -> None:
+    sessions = Sessions(8 * WEIGHT)
+
+    def fail(_: Part) -> None:
+        raise OSError("no memory")
+
+    maker.hinder = fail
     with pytest.raises(OSError, match="no memory"):
-        sessions.get(to("flat"))
-    cut.broken = False
-    assert sessions.get(to("flat")).get_outputs()[0].name == "flat"
+        get(sessions, maker, "flat")
+    maker.hinder = lambda _: None
+    assert get(sessions, maker, "flat").get_outputs()[0].name == "flat"
 
 
 def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:

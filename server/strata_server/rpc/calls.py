@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from google.protobuf.message import DecodeError
 
 from strata_server.deadline import Deadline
-from strata_server.errors import Draining, InvalidArgument, OverLimit, StrataError
+from strata_server.errors import DeadlinePassed, Draining, InvalidArgument, OverLimit, StrataError
 from strata_server.rpc.methods import Method
 
 _LONGEST_DETAILS = 1000  # they travel in a header, and headers are limited
@@ -69,14 +70,31 @@ class Calls:
         Raises:
             DeadlinePassed: nobody waits for the call any more.
         """
-        if self._slots.acquire(timeout=deadline.remaining_s):
-            try:
-                deadline.check()
-                yield
-            finally:
-                self._slots.release()
-        else:
+        self._take_turn(deadline)
+        deadline.waiting = partial(self._pausing, deadline)
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    @contextmanager
+    def _pausing(self, deadline: Deadline) -> Iterator[None]:
+        self._slots.release()
+        try:
+            yield
+        finally:
+            # Whatever happened in between: `running` gives the turn back at its end, so it must be had again.
+            self._slots.acquire()
+        deadline.check()
+
+    def _take_turn(self, deadline: Deadline) -> None:
+        taken = self._slots.acquire(timeout=deadline.remaining_s)
+        try:
             deadline.check()
+        except DeadlinePassed:
+            if taken:
+                self._slots.release()
+            raise
 
     def drain(self, timeout_s: float) -> bool:
         """Take no new calls and wait for the open ones; return whether all have ended in time."""

@@ -7,11 +7,12 @@ from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.engine import Answer, Engine, Inputs, Pictures
-from strata_server.errors import InvalidArgument, quote
-from strata_server.images import Preprocessing
+from strata_server.engine import Answer, Engine, Inputs
+from strata_server.errors import InvalidArgument, quote, unknown
+from strata_server.images import Pictures, Preprocessing
 from strata_server.labels import Label
 from strata_server.manifest import TrainingFigures
+from strata_server.reductions import WHOLE, Pooling, Reduction, applicable_steps
 from strata_server.rpc.methods import Method, bind_methods
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
@@ -20,6 +21,11 @@ _DTYPES = {
     value.number: np.dtype(value.name.removeprefix("DATA_TYPE_").lower())
     for value in tensor_pb2.DataType.DESCRIPTOR.values
     if value.number != tensor_pb2.DATA_TYPE_UNSPECIFIED
+}
+_POOLINGS = {
+    inference_pb2.POOLING_UNSPECIFIED: None,
+    inference_pb2.POOLING_MEAN: Pooling.MEAN,
+    inference_pb2.POOLING_MAX: Pooling.MAX,
 }
 _DATA_TYPES = {dtype: tensor_pb2.DataType.Name(number) for number, dtype in _DTYPES.items()}
 
@@ -51,7 +57,7 @@ def describe_model(
         version=str(version.number),
         digest=version.digest,
         inputs=[layer.name for layer in version.catalog.inputs],
-        layers=map(_write_layer, version.catalog.layers),
+        layers=[_write_layer(version, layer) for layer in version.catalog.layers],
         classes=version.classes,
         preprocessing=_write_preprocessing(version.preprocessing),
         training=_write_training(version.training),
@@ -76,10 +82,14 @@ def get_activations(
     """Compute the activations of any layers."""
     version = _find(engine, request.model)
     version.catalog.check_exit_count(len(request.layers))
-    answer = engine.activations(version, _read_inputs(version, request), list(request.layers), deadline=deadline)
+    reductions = _read_reductions(request)
+    inputs = _read_inputs(version, request)
+    answer = engine.activations(version, inputs, list(request.layers), reductions, deadline=deadline)
     return inference_pb2.GetActivationsResponse(
         model=_write_reference(answer),
         activations=[_write_tensor(name, value) for name, value in answer.activations.items()],
+        channels=[_write_tensor(name, value) for name, value in answer.channels.items()],
+        predictions=map(_write_prediction, answer.labels),
     )
 
 
@@ -97,6 +107,30 @@ def _read_inputs(
             return Pictures(list(request.images.encoded))
         case _:
             raise InvalidArgument("expected inputs as tensors or images, received neither")
+
+
+def _read_reductions(request: inference_pb2.GetActivationsRequest) -> dict[str, Reduction]:
+    """Return what is done to each layer asked."""
+    for name in request.layer_reductions:
+        if name not in request.layers:
+            raise unknown("layer among those asked", name, request.layers)
+    general = _read_reduction(request.reduction) if request.HasField("reduction") else WHOLE
+    single = {name: _read_reduction(each) for name, each in request.layer_reductions.items()}
+    return {name: single.get(name, general) for name in request.layers}
+
+
+def _read_reduction(message: inference_pb2.Reduction) -> Reduction:
+    if message.pooling not in _POOLINGS:
+        raise InvalidArgument(f"expected a pooling, received {message.pooling}")
+    return Reduction(
+        channels=(message.channels.start, message.channels.stop) if message.HasField("channels") else None,
+        space=tuple((each.start, each.stop) for each in message.space),
+        pooling=_POOLINGS[message.pooling],
+        statistics=message.statistics,
+        top_channels=message.top_channels,
+        top_labels=message.top_labels,
+        half=message.half,
+    )
 
 
 def _read_tensors(version: Version, message: tensor_pb2.Tensors) -> dict[str, Array]:
@@ -139,16 +173,23 @@ def _write_summary(version: Version) -> catalog_pb2.ModelSummary:
     )
 
 
-def _write_layer(layer: Layer) -> catalog_pb2.Layer:
+def _write_layer(version: Version, layer: Layer) -> catalog_pb2.Layer:
+    field = layer.receptive_field
+    is_prediction = version.catalog.default_exits == (layer,)
+    steps = applicable_steps(layer.shape, layer.channel_axis, layer.dtype, is_prediction=is_prediction)
     return catalog_pb2.Layer(
         name=layer.name,
         kind=layer.kind,
-        shape=layer.shape,
+        shape=layer.shape or (),
         data_type=_DATA_TYPES[layer.dtype],
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,
         depth=layer.depth,
         default_exit=layer.default_exit,
+        channel_axis=layer.channel_axis,
+        receptive_field=catalog_pb2.ReceptiveField(size=field.size, stride=field.stride) if field else None,
+        reductions=[f"REDUCTION_STEP_{step.name}" for step in steps],
+        unranked=layer.shape is None,
     )
 
 
