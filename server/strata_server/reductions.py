@@ -67,10 +67,10 @@ class Reduction:
 WHOLE = Reduction()
 """Nothing is done."""
 
+# Statistics need space and labels have none: no layer has both.
 _EXCLUSIVE = (
     (Step.STATISTICS, Step.POOLING),
     (Step.STATISTICS, Step.TOP_CHANNELS),
-    (Step.STATISTICS, Step.TOP_LABELS),
     (Step.TOP_LABELS, Step.CHANNELS),  # a label is missing where its channel is
     (Step.TOP_LABELS, Step.TOP_CHANNELS),
 )
