@@ -274,8 +274,8 @@ def test_a_nested_model_that_takes_another_type_lists_its_input() -> None:
 
 def test_what_leaves_a_nested_model_keeps_its_type() -> None:
     entry = keras.Input((4,), name="image")
-    half = keras.Sequential([layers.Dense(3, dtype="mixed_float16", name="half")], name="inner")
-    steps = trace(keras.Model(entry, half(entry))).steps
+    half = [keras.Input((4,)), layers.Dense(3, dtype="mixed_float16", name="half")]
+    steps = trace(keras.Model(entry, keras.Sequential(half, name="inner")(entry))).steps
     assert [(step.name, step.tensor.dtype) for step in steps] == [("inner/half", "float16"), ("inner", "float16")]
 
 
