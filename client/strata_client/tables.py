@@ -17,6 +17,7 @@ from strata_client.reductions import NONE
 
 try:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -26,6 +27,8 @@ except ModuleNotFoundError as error:
 _BAR_LENGTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _WIDE = 100  # columns: from here on a table has room for more than what everyone wants
+_GAP = 2  # between columns, as the tables of terminals have it
+_FOLDED = 12  # letters of a name in one line: with fewer it is no longer read as one
 _MOST_LARGEST = 5
 _UNLIMITED = 100_000  # columns: what reads a pipe wraps lines itself, or wants them whole
 
@@ -52,9 +55,12 @@ class Screen:
         return not self.is_plain and not self.console.options.ascii_only
 
     def show(self, table: Table) -> None:
-        """Print a table."""
+        """Print a table; where a terminal is too narrow for it, its lines go on in the next: none is cut."""
         if not self.is_plain:
-            self.console.print(table)
+            width = self.console.width
+            self.console.width = max(width, _narrowest(table))
+            self.console.print(table, soft_wrap=True)
+            self.console.width = width
             return
         with self.console.capture() as capture:
             self.console.print(table)
@@ -243,6 +249,14 @@ def _add_columns(table: Table, *columns: str) -> None:
         table.add_column(
             column.removesuffix(">"), justify="right" if number else "left", no_wrap=number, overflow="fold"
         )
+
+
+def _narrowest(table: Table) -> int:
+    """Return how many columns a table needs for its numbers as they are, and some letters of each name in a line."""
+    for column in table.columns:
+        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        column.min_width = longest if column.no_wrap else min(longest, _FOLDED)
+    return sum((column.min_width or 0) + _GAP for column in table.columns) + 1
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -83,13 +83,20 @@ def test_piped_lines_are_as_long_as_they_must_be(capsys: pytest.CaptureFixture[s
     )
 
 
-def test_a_narrow_terminal_folds_names_and_keeps_numbers_whole() -> None:
-    screen, file = terminal(width=56)
-    tables.show_layers(screen, DIGITS)
-    table = re.sub(r"\x1b\[[\d;]*m", "", text_of(file)).splitlines()[1:]
-    assert max(map(len, table)) <= 56
-    assert "176,400" in text_of(file)
-    assert "177,680" in text_of(file)
+def table_of(file: io.TextIOWrapper) -> list[str]:
+    return re.sub(r"\x1b\[[\d;]*m", "", text_of(file)).splitlines()
+
+
+@pytest.mark.parametrize("width", [90, 60, 40, 20])
+def test_a_table_is_as_wide_as_its_numbers_and_a_piece_of_each_name(width: int) -> None:
+    screen, file = terminal(width)
+    tables.show_models(screen, [Model("a-name-" * 8, "12", 177, 25_600_000, 3_860_000_000, 1000)])
+    table = table_of(file)
+    assert max(map(len, table)) <= max(width, 69)  # 12 letters, the five numbers, and the gaps between them
+    figures = ["12", "177", "25,600,000", "3,860,000,000", "1,000"]
+    (row,) = (line.split() for line in table if line.split()[1:] == figures)
+    assert len(row[0]) >= 12
+    assert "".join(line.split()[0] for line in table if "a" in line and "model" not in line) == "a-name-" * 8
 
 
 def test_a_terminal_gets_blocks_and_dim_runners_up() -> None:
