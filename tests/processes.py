@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-_READY = re.compile(r"strata-server ready: grpc (\S+), http (\S+), models (.+)")
+_READY = re.compile(r"strata-server ready: grpc (\S+), http (\S+), device \S+, models (.+)")
 
 
 class ServerProcess:

@@ -92,7 +92,8 @@ class Engine:
             exits = _find_exits(version, layers)
             asked = {layer.name: (reductions or {}).get(layer.name, WHOLE) for layer in exits}
             for layer in exits:
-                _check_reduction(version, layer, asked[layer.name])
+                if asked[layer.name] is not WHOLE:
+                    _check_reduction(version, layer, asked[layer.name])
             entries = self._enter(version, inputs, deadline)
             part = self._plan(version, entries, exits, asked)
             return self._reduce(version, version.run(part, entries, _names(exits), deadline), asked)
@@ -110,7 +111,7 @@ class Engine:
             raise InvalidArgument("expected at least one picture, received none")
         layer = version.catalog.inputs[0]
         row_bytes = math.prod(_shape(layer)[1:]) * layer.dtype.itemsize
-        check_bytes(len(encoded), row_bytes, quote(layer.name), self._limits.max_message_bytes)
+        check_bytes(len(encoded), row_bytes, [layer.name], self._limits.max_message_bytes)
         return {rule.input: preprocess_images(encoded, rule, self._limits.max_image_pixels, deadline)}
 
     def _plan(
@@ -121,25 +122,24 @@ class Engine:
         part = version.find(entries, computed)
         _refuse_idle(version, part, entries, exits)
         price = version.price(part, entries)
+        names = _names(exits)
         sent = 0
         for layer in exits:
-            shape = entries[layer.name].shape if layer.name in entries else version.resolve(part, entries, layer.name)
+            shape = entries[layer.name].shape if layer.name in entries else price.shapes[layer.name]
             if shape is not None:
                 sent += reduced_bytes(asked[layer.name], shape, layer.channel_axis, layer.dtype)
         rows = _count_rows(entries)
-        check_bytes(rows, -(-sent // rows), quote_all(_names(exits)), self._limits.max_message_bytes)
-        check_price(
-            price,
-            _names(exits),
-            max_multiply_adds=self._limits.max_multiply_adds,
-            max_activation_bytes=self._limits.max_activation_bytes,
-        )
+        check_bytes(rows, -(-sent // rows), names, self._limits.max_message_bytes)
+        check_price(price, names, self._limits)
         return part
 
     def _reduce(self, version: Version, values: dict[str, Array], asked: Mapping[str, Reduction]) -> Answer:
         answer = Answer(version, {})
         for name, value in values.items():
             reduction = asked[name]
+            if reduction is WHOLE:
+                answer.activations[name] = value
+                continue
             if reduction.top_labels:
                 _check_finite({name: value}, "the input leads to a score that is no number")
             reduced = reduce(name, reduction, value, version.catalog.find(name).channel_axis)
@@ -151,7 +151,7 @@ class Engine:
                 check_labels_price(len(value), version.classes, top_k, self._limits.max_message_bytes)
                 answer.labels.extend(name_labels(reduced.value, reduced.channels, version.classes))
         sent = sum(array.nbytes for array in (*answer.activations.values(), *answer.channels.values()))
-        check_bytes(1, sent, quote_all(list(values)), self._limits.max_message_bytes)  # where only the run told
+        check_bytes(1, sent, list(values), self._limits.max_message_bytes)  # of some shapes only the run tells
         return answer
 
 

@@ -1,12 +1,13 @@
 """What a request would cost, reckoned before anything is run."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from strata_server.errors import OverLimit, quote_all
 from strata_server.figures import count_multiply_adds
 from strata_server.graph import Graph
+from strata_server.settings import Limits
 from strata_server.shapes import Known
 from strata_server.slicing import Part
 
@@ -17,6 +18,9 @@ _LABEL_BYTES = 24
 @dataclass(frozen=True)
 class Price:
     """What one run of a slice takes."""
+
+    shapes: Mapping[str, Known]
+    """Of the exits."""
 
     multiply_adds: int
     activation_bytes: int
@@ -44,18 +48,19 @@ def reckon(graph: Graph, part: Part, shape: Callable[[str], Known]) -> Price:
         multiply_adds += count_multiply_adds(node, shape) or 0
         around = (name for name in (*graph.takes[place], *node.output) if name in graph.varying)
         largest = max(largest, sum(map(count_bytes, around)))
-    return Price(multiply_adds, largest + sum(map(count_bytes, part.slice.exits)))
+    shapes = {name: shape(name) for name in part.slice.exits}
+    return Price(shapes, multiply_adds, largest + sum(map(count_bytes, part.slice.exits)))
 
 
-def check_price(price: Price, exits: Sequence[str], *, max_multiply_adds: int, max_activation_bytes: int) -> None:
+def check_price(price: Price, exits: Sequence[str], limits: Limits) -> None:
     """Refuse a request whose run would take more than allowed.
 
     Raises:
         OverLimit: with the numbers.
     """
     for received, most, unit in (
-        (price.multiply_adds, max_multiply_adds, "multiply-adds"),
-        (price.activation_bytes, max_activation_bytes, "bytes of activations"),
+        (price.multiply_adds, limits.max_multiply_adds, "multiply-adds"),
+        (price.activation_bytes, limits.max_activation_bytes, "bytes of activations"),
     ):
         if received > most:
             raise OverLimit(
@@ -64,7 +69,7 @@ def check_price(price: Price, exits: Sequence[str], *, max_multiply_adds: int, m
             )
 
 
-def check_bytes(rows: int, row_bytes: int, what: str, max_bytes: int) -> None:
+def check_bytes(rows: int, row_bytes: int, names: Sequence[str], max_bytes: int) -> None:
     """Refuse a request whose values would be larger than allowed: rows x bytes of each.
 
     Raises:
@@ -73,11 +78,11 @@ def check_bytes(rows: int, row_bytes: int, what: str, max_bytes: int) -> None:
     if rows * row_bytes > max_bytes:
         raise OverLimit(
             f"expected at most {max_bytes} bytes, received a request for {rows * row_bytes}: "
-            f"{rows} rows x {row_bytes} bytes ({what}); ask for fewer rows or layers at a time"
+            f"{rows} rows x {row_bytes} bytes ({quote_all(names)}); ask for fewer rows or layers at a time"
         )
 
 
 def check_labels_price(rows: int, classes: Sequence[str], top_k: int, max_bytes: int) -> None:
     """Refuse a request whose labels would be larger than allowed; errors as in `check_bytes`."""
     longest = max((len(name.encode()) for name in classes), default=0)
-    check_bytes(rows, top_k * (longest + _LABEL_BYTES), f"{top_k} labels", max_bytes)
+    check_bytes(rows, top_k * (longest + _LABEL_BYTES), ["labels"], max_bytes)

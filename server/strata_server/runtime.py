@@ -52,7 +52,8 @@ def choose_device(settings: DeviceSettings) -> Device:
         return cuda
     if settings.device == "cuda":
         raise StartError(f"--device cuda: {problem}")
-    log.info("--device auto: %s", problem)
+    if _is_installed("onnxruntime-gpu"):  # it was meant to be used
+        log.warning("--device auto takes the CPU: %s", problem)
     return cpu
 
 

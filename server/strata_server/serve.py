@@ -18,7 +18,7 @@ from strata_server.repository import Repository, load_repository, warm_version
 from strata_server.rpc.open_inference import open_inference_services
 from strata_server.rpc.server import GrpcServer
 from strata_server.rpc.strata import strata_services
-from strata_server.runtime import Runtime, choose_device
+from strata_server.runtime import Device, Runtime, choose_device
 from strata_server.sessions import Sessions
 from strata_server.settings import Settings, SliceSettings
 from strata_server.slice_cache import SliceCache
@@ -56,13 +56,15 @@ def _serve(
     grpc_address: Address,
     http_address: Address,
 ) -> None:
-    repository = load_repository(settings.models, _version_opener(settings), stop.check)
+    device = choose_device(settings.devices)
+    repository = load_repository(settings.models, _version_opener(settings, device), stop.check)
     stop.check()
     _warm(repository, settings.slices.warm)
     engine = Engine(repository, settings.limits)
     grpc.start({**strata_services(engine), **open_inference_services(engine)})
     ready.set()
-    print(f"strata-server ready: grpc {grpc_address}, http {http_address}, models {_list(repository)}", flush=True)
+    ports = f"grpc {grpc_address}, http {http_address}"
+    print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
     stop.wait()
     log.info("stopping: waiting for open calls")
     ready.clear()
@@ -73,14 +75,12 @@ def _serve(
         os._exit(0)
 
 
-def _version_opener(settings: Settings) -> Callable[[str, int, Path], Version]:
+def _version_opener(settings: Settings, device: Device) -> Callable[[str, int, Path], Version]:
     """Return what loads one version, beside all others that it loads.
 
     Raises:
-        StartError: the device or the slice cache cannot be had.
+        StartError: the slice cache cannot be had.
     """
-    device = choose_device(settings.devices)
-    log.info("networks run on %s", device.name)
     runtime = Runtime(device, threads=settings.devices.threads, spinning=settings.devices.spinning)
     sessions = Sessions(settings.slices.memory_bytes)
     cache = _open_cache(settings.slices) if device.name == "cpu" else None

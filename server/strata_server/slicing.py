@@ -27,7 +27,7 @@ class Slice:
         return cls(frozenset(entries), frozenset(exits))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
     """What of a graph a slice holds."""
 

@@ -99,17 +99,14 @@ class Version:
         """
         return self._find(frozenset(entries), frozenset(exits))
 
-    def resolve(self, part: Part, entries: Mapping[str, Array], layer: str) -> Known:
-        """Return the shape that a layer of a part will have; None where only the run tells.
+    def price(self, part: Part, entries: Mapping[str, Array]) -> Price:
+        """Return what a run of a part with these values costs.
 
         Raises:
-            InvalidArgument: the values that enter contradict each other in a size, or fit no network's result.
+            InvalidArgument: the values contradict each other in a size, or have shapes that lead to no result.
         """
-        return self._reckon(part.slice.entries, part.slice.exits, _shapes(part, entries))[1][layer]
-
-    def price(self, part: Part, entries: Mapping[str, Array]) -> Price:
-        """Return what a run of a part with these values costs; errors as in `resolve`."""
-        return self._reckon(part.slice.entries, part.slice.exits, _shapes(part, entries))[0]
+        shapes = tuple([(name, entries[name].shape) for name in part.slice.entries])
+        return self._reckon(part, shapes)
 
     def run(
         self, part: Part, entries: Mapping[str, Array], exits: Iterable[str], deadline: Deadline
@@ -195,12 +192,8 @@ class Version:
             shapes = ", ".join(f"{quote_all([name])} {value.shape}" for name, value in sorted(values.items()))
             raise InvalidArgument(f"the network has no result for these values: {shapes}") from error
 
-    def _reckon_anew(
-        self, entries: frozenset[str], exits: frozenset[str], shapes: tuple[tuple[str, Shape], ...]
-    ) -> tuple[Price, dict[str, Known]]:
-        part = self._find(entries, exits)
-        shape = self._shapes.resolve(part, dict(shapes))
-        return reckon(self._network.graph, part, shape), {name: shape(name) for name in exits}
+    def _reckon_anew(self, part: Part, shapes: tuple[tuple[str, Shape], ...]) -> Price:
+        return reckon(self._network.graph, part, self._shapes.resolve(part, dict(shapes)))
 
     def _smallest_shape(self, name: str) -> Known:
         shape = self._network.graph.tensor(name).shape
@@ -217,10 +210,6 @@ def _names(layers: Iterable[Layer]) -> list[str]:
 
 def _sizes(layer: Layer) -> Shape:
     return layer.shape or ()
-
-
-def _shapes(part: Part, entries: Mapping[str, Array]) -> tuple[tuple[str, Shape], ...]:
-    return tuple((name, entries[name].shape) for name in sorted(part.slice.entries))
 
 
 def _blank(layer: Layer, rows: int) -> Array:

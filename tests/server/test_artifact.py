@@ -36,7 +36,6 @@ def with_preprocessing(**fields: Any) -> dict[str, Any]:
 
 
 BAD_MANIFESTS = {
-    "none": ("", "no manifest"),
     "no JSON": ("{", "cannot be read"),
     "another type": (changed(layers="all"), "cannot be read"),
     "a deep one": ('{"classes":' + "[" * 10_000, "cannot be read"),
@@ -86,6 +85,14 @@ def test_a_manifest_that_cannot_be_meant_is_refused(
     path = write_artifact(tmp_path, manifest=manifest)
     with pytest.raises(ArtifactError, match=re.escape(reason)):
         read_artifact(path)
+
+
+def test_a_file_without_a_manifest_has_the_layers_of_its_graph(tmp_path: Path) -> None:
+    artifact = read_artifact(write_artifact(tmp_path, manifest=""))
+    names = ["image", "double", "flat", "scores", "predictions"]
+    assert [layer.name for layer in artifact.catalog.layers] == names
+    assert [layer.name for layer in artifact.catalog.default_exits] == names[1:]
+    assert (artifact.classes, artifact.preprocessing, artifact.is_foreign) == ((), None, True)
 
 
 def external() -> TensorProto:

@@ -77,12 +77,35 @@ BAD_TENSORS = {
     "a byte too few": (tensor(data=GOOD.tobytes()[:-1]), "expected 64 bytes"),
     "a byte too many": (tensor(data=GOOD.tobytes() + b"\0"), "received 65"),
     "no tensors": (tensor_pb2.Tensors(), "expected a value for the input 'image', received none"),
-    "the input twice": (tensors(GOOD, GOOD), "each of 1 inputs once, received 2"),
+    "the input twice": (tensors(GOOD, GOOD), "each input once, received one of them twice"),
     "the input by name and without": (
         tensor_pb2.Tensors(tensors=[*tensors(GOOD).tensors, *tensors(GOOD, name="image").tensors]),
-        "each of 1 inputs once, received 2",
+        "expected each input once, received 'image' twice",
     ),
-    "a layer that is no input": (tensors(GOOD, name="double"), "received one for the layer 'double'"),
+    "very many": (tensors(*[GOOD] * 1000), "each of 5 inputs and layers at most once, received 1000 values"),
+    "a layer of another shape": (
+        tensors(GOOD, name="flat"),
+        "model tiny: 'flat': expected (-1, 16) float32, received (1, 4, 4, 1)",
+    ),
+    "a layer that changes nothing": (
+        tensor_pb2.Tensors(
+            tensors=[
+                *tensors(GOOD, name="image").tensors,
+                *tensors(np.ones((1, 3), np.float32), name="predictions").tensors,
+                *tensors(np.ones((1, 3), np.float32), name="scores").tensors,
+            ]
+        ),
+        "the value for 'scores' changes nothing",
+    ),
+    "rows that differ": (
+        tensor_pb2.Tensors(
+            tensors=[
+                *tensors(GOOD, name="image").tensors,
+                *tensors(np.ones((2, 3), np.float32), name="scores").tensors,
+            ]
+        ),
+        "model tiny: expected the same size 'batch' in each value",
+    ),
 }
 
 
@@ -270,7 +293,7 @@ BAD_INFERENCES = {
     "more inputs than there are": (
         infer_request(inputs=[IMAGE] * 1000, raw_input_contents=[b""] * 1000),
         INVALID,
-        "each of 1 inputs once, received 1000",
+        "each of 5 inputs and layers at most once, received 1000",
     ),
     "a sequence": (infer_request(parameters={"sequence_start": {"bool_param": True}}), UNSERVED, "sequence_start"),
     "a value that does not fit": (

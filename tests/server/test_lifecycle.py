@@ -221,7 +221,7 @@ def test_http_answers_health_and_nothing_else(tiny: ServerProcess) -> None:
 
 def test_the_ready_line_names_ports_and_models(tiny: ServerProcess) -> None:
     assert re.fullmatch(
-        r"strata-server ready: grpc 127\.0\.0\.1:\d+, http 127\.0\.0\.1:\d+, models tiny:1, tiny:12\n",
+        r"strata-server ready: grpc 127\.0\.0\.1:\d+, http 127\.0\.0\.1:\d+, device cpu, models tiny:1, tiny:12\n",
         tiny.ready_line,
     )
 
