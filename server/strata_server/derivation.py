@@ -9,6 +9,7 @@ import onnx
 from strata_server.catalog import Catalog, Layer
 from strata_server.errors import ArtifactError, quote_all
 from strata_server.figures import Shapes, count_multiply_adds, count_parameters, measure_depths
+from strata_server.geometry import measure_geometry
 from strata_server.graph import Graph, Tensor
 
 # Figures travel as 64-bit integers, and are summed up.
@@ -33,12 +34,27 @@ def derive_catalog(graph: Graph) -> Catalog:
     listed = [tuple(name for name in node.output if _is_layer(graph, name, exits)) for node in graph.nodes]
     figures = _count(graph, listed)
     depths = measure_depths(graph)
-    layers = [_describe(graph, name, "Input", _NOTHING, 0, exits) for name in inputs]
+    geometry = measure_geometry(graph)
+
+    def describe(name: str, kind: str, figures: _Figures) -> Layer:
+        tensor, place = graph.tensor(name), geometry[name]
+        return Layer(
+            name=name,
+            kind=kind,
+            shape=_sizes(tensor),
+            dtype=np.dtype(tensor.dtype),
+            parameters=figures.parameters,
+            multiply_adds=figures.multiply_adds,
+            depth=depths[name],
+            default_exit=name in exits,
+            channel_axis=place.channel_axis,
+            receptive_field=place.receptive_field,
+        )
+
+    layers = [describe(name, "Input", _NOTHING) for name in inputs]
     for node, names, figure in zip(graph.nodes, listed, figures, strict=True):
-        for name in names:
-            # What the node has counts once, however many layers it computes.
-            own = figure if name == names[0] else _NOTHING
-            layers.append(_describe(graph, name, node.op_type, own, depths[name], exits))
+        # What the node has counts once, however many layers it computes.
+        layers += [describe(name, node.op_type, figure if name == names[0] else _NOTHING) for name in names]
     catalog = Catalog(sorted(layers, key=lambda layer: layer.depth), inputs)
     if max(catalog.parameters, catalog.multiply_adds) > _LARGEST_FIGURE:
         raise ArtifactError("its figures are beyond what any network has")
@@ -80,20 +96,6 @@ def _find_exits(graph: Graph) -> frozenset[str]:
 def _is_layer(graph: Graph, name: str, exits: frozenset[str]) -> bool:
     dtype = graph.tensor(name).dtype
     return name in exits or (name in graph.varying and dtype is not None and dtype.kind == "f")
-
-
-def _describe(graph: Graph, name: str, kind: str, figures: _Figures, depth: int, exits: frozenset[str]) -> Layer:
-    tensor = graph.tensor(name)
-    return Layer(
-        name=name,
-        kind=kind,
-        shape=_sizes(tensor),
-        dtype=np.dtype(tensor.dtype),
-        parameters=figures.parameters,
-        multiply_adds=figures.multiply_adds,
-        depth=depth,
-        default_exit=name in exits,
-    )
 
 
 def _sizes(tensor: Tensor) -> tuple[int, ...] | None:
