@@ -90,7 +90,7 @@ def test_a_bad_file_is_named_and_the_others_are_answered(strata: Run, picture: P
     assert done.exit_code == 1
     assert str(picture) in done.stdout
     first, second = done.stderr.splitlines()
-    assert first.startswith(f"strata: {bad}: picture 0: expected a PNG or JPEG file")
+    assert first.startswith(f"strata: {bad}: model tiny: picture 0: expected a PNG or JPEG file")
     assert second == f"strata: {tmp_path}/none.png: No such file or directory"
 
 
@@ -263,7 +263,7 @@ def test_what_is_wrong_with_several_files_is_said_once(strata: Run, tmp_path: Pa
     done = strata("predict", *files, picture)
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"strata: {files[0]}, {files[1]}: 'image': expected")
+    assert line.startswith(f"strata: {files[0]}, {files[1]}: model tiny: 'image': expected")
     assert str(picture) in done.stdout
 
 
@@ -299,6 +299,70 @@ def test_differences_for_machines_are_those_of_the_layers_asked(strata: Run, pic
         ("double", 0, 0),
         ("scores", 0, 0),
     ]
+
+
+def test_a_stored_activation_enters_in_the_middle(strata: Run, picture: Path, tmp_path: Path) -> None:
+    stored = tmp_path / "flat.npz"
+    assert strata("activations", picture, "--layers", "flat", "--save", stored).exit_code == 0
+    for command in (["predict"], ["activations", "--layers", "scores,predictions"], ["diff", "tiny:1", "tiny:12"]):
+        whole, entered = (strata(*command, file, "--json") for file in (picture, stored))
+        assert (whole.exit_code, entered.exit_code) == (0, 0)
+    assert (
+        json.loads(strata("predict", stored, "--json").output)["predictions"][0]["labels"]
+        == (json.loads(strata("predict", picture, "--json").output)["predictions"][0]["labels"])
+    )
+
+
+def test_what_leads_to_a_stored_activation_is_not_drawn(strata: Run, picture: Path, tmp_path: Path) -> None:
+    stored, plot = tmp_path / "flat.npz", tmp_path / "out.png"
+    strata("activations", picture, "--layers", "flat", "--save", stored)
+    assert strata("activations", stored, "--layers", "scores", "--plot", plot).output == f"{plot}\n"
+
+
+def test_one_reduction_is_for_all_layers_and_another_for_one(strata: Run, picture: Path) -> None:
+    arguments = ["activations", picture, "--layers", "image,double,scores", "--reduce", "half"]
+    arguments += ["--reduce", "double=mean", "--reduce", "double=half", "--reduce", "scores=top:2"]
+    layers = json.loads(strata(*arguments, "--json").output)["layers"]
+    assert [(layer["reduction"], layer["shape"], layer["dtype"]) for layer in layers] == [
+        ("half", [1, SIDE, SIDE, 1], "float16"),
+        ("mean+half", [1, 1], "float16"),
+        ("top:2", [1, 2], "float32"),
+    ]
+    assert [(layer["channels"], layer["dead_channels"]) for layer in layers] == [(1, 0), (1, 0), (None, None)]
+    top = layers[2]["top_channels"]
+    assert [one["share"] for one in top] == [1, 1]
+    assert top[0]["mean"] > top[1]["mean"]
+    assert strata(*arguments).output.splitlines()[-1].split()[-4] == str(top[0]["channel"])
+
+
+def test_statistics_for_machines_are_five_lists_for_each_row(strata: Run, arrays: Path) -> None:
+    done = strata("activations", arrays, "--layers", "double", "--reduce", "statistics", "--json")
+    (layer,) = json.loads(done.output)["layers"]
+    rows = 2 * np.load(arrays)
+    assert [list(row) for row in layer["statistics"]] == [["mean", "deviation", "min", "max", "zero_share"]] * 3
+    assert_close([row["deviation"] for row in layer["statistics"]], rows.std((1, 2)))
+
+
+def test_labels_of_a_layer_are_those_of_the_prediction(strata: Run, picture: Path) -> None:
+    arguments = ["activations", picture, "--layers", "double,predictions", "--reduce", "predictions=labels:2"]
+    (labels,) = json.loads(strata(*arguments, "--json").output)["layers"][1]["labels"]
+    assert labels == json.loads(strata("predict", picture, "--json").output)["predictions"][0]["labels"][:2]
+    assert f"{labels[0]['name']} {labels[0]['score']:.3f}, {labels[1]['name']}" in strata(*arguments).output
+
+
+def test_saved_top_channels_have_their_indices_beside_them(strata: Run, arrays: Path, tmp_path: Path) -> None:
+    done = strata("activations", arrays, "--layers", "scores", "--reduce", "top:2", "--save", tmp_path / "out.npz")
+    assert done.exit_code == 0
+    scores = tiny_answer(np.load(arrays))["scores"]
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as saved:
+        assert saved.files == ["scores", "scores.channels"]
+        np.testing.assert_array_equal(saved["scores.channels"], np.argsort(-scores, axis=1)[:, :2])
+
+
+def test_pooled_channels_are_drawn(strata: Run, picture: Path, tmp_path: Path) -> None:
+    arguments = ["activations", picture, "--layers", "image,double", "--reduce", "mean"]
+    done = strata(*arguments, "--plot", tmp_path / "out.png")
+    assert (done.output, done.exit_code) == (f"{tmp_path}/out.png\n", 0)
 
 
 def test_a_reduction_of_a_layer_that_is_not_asked_is_a_usage_error(strata: Run, picture: Path) -> None:

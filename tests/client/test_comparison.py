@@ -208,6 +208,15 @@ def test_inputs_of_other_names_are_the_same_input(client: Client) -> None:
         assert (found.only_a, found.only_b) == (("double",), ("twice",))
 
 
+def test_what_stands_before_the_entry_is_left_out_and_named(client: Client) -> None:
+    stored = {"flat": client.activations(images(2), ["flat"], model="tiny:1")["flat"]}
+    found = client.diff("tiny:1", "tiny:2", stored)
+    assert [layer.name for layer in found.layers] == ["flat", "scores", "predictions"]
+    assert found.before_entry == ("image", "double")
+    whole = client.diff("tiny:1", "tiny:2", images(2))
+    assert found.layers[1].largest == pytest.approx(whole.layers[3].largest, abs=1e-6)
+
+
 @pytest.mark.parametrize(("a", "b"), [("tiny:1", "bare"), ("bare", "tiny:1")])
 def test_what_one_saw_in_a_picture_enters_the_other_that_takes_none(
     client: Client, tmp_path: Path, a: str, b: str
