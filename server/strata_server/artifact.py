@@ -10,12 +10,16 @@ from strata_server.catalog import Catalog, Layer
 from strata_server.derivation import derive_catalog
 from strata_server.errors import ArtifactError, quote, quote_all
 from strata_server.external_data import embed_external_data, refuse_external_data
+from strata_server.geometry import measure_geometry
 from strata_server.graph import Graph, Tensor
 from strata_server.images import Preprocessing
 from strata_server.manifest import KEY, TrainingFigures, read_manifest
 from strata_server.network import Network
 from strata_server.tensors import describe
 from strata_server.weights import all_tensors
+
+
+_BATCH = "batch"
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ def read_artifact(path: Path, *, allow_external_data: bool = False) -> Artifact:
         return Artifact(network, derive_catalog(network.graph), (), None, None, digest.hexdigest(), is_foreign=True)
     manifest = read_manifest(metadata)
     _check_layers(network.graph, manifest.catalog)
+    # Inference loses the batch at a flatten; the manifest says that it is the first size of every layer.
+    network.graph.tell({layer.name: (_BATCH, *(layer.shape or ())[1:]) for layer in manifest.catalog.layers})
     return Artifact(
         network,
         _lay_out(manifest.catalog, network.graph),
@@ -96,8 +102,14 @@ def _embed(model: onnx.ModelProto, folder: Path) -> list[onnx.TensorProto]:
 
 def _lay_out(catalog: Catalog, graph: Graph) -> Catalog:
     """Return a catalog with what the manifest leaves to the graph: where the channels lie, and what a place sees."""
+    geometry = measure_geometry(graph)
     layers = [
-        replace(layer, channel_axis=max(0, len(layer.shape or ()) - 1))  # channels last, as Keras
+        replace(
+            layer,
+            # Where the graph leaves it open, channels are last, as in Keras.
+            channel_axis=geometry[layer.name].channel_axis or max(0, len(layer.shape or ()) - 1),
+            receptive_field=geometry[layer.name].receptive_field,
+        )
         for layer in catalog.layers
     ]
     return Catalog(layers, [layer.name for layer in catalog.inputs])

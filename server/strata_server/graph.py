@@ -72,6 +72,11 @@ class Graph:
         """Return what is known of a tensor."""
         return self._tensors.get(name) or Tensor(name, None, None)
 
+    def tell(self, shapes: Mapping[str, Shape]) -> None:
+        """Learn shapes that someone knows better than inference does."""
+        for name, shape in shapes.items():
+            self._tensors[name] = replace(self.tensor(name), shape=shape)
+
     def _varying(self) -> Iterator[str]:
         varying = set(self.inputs)
         yield from varying

@@ -87,25 +87,6 @@ BAD_TENSORS = {
         tensors(GOOD, name="flat"),
         "model tiny: 'flat': expected (-1, 16) float32, received (1, 4, 4, 1)",
     ),
-    "a layer that changes nothing": (
-        tensor_pb2.Tensors(
-            tensors=[
-                *tensors(GOOD, name="image").tensors,
-                *tensors(np.ones((1, 3), np.float32), name="predictions").tensors,
-                *tensors(np.ones((1, 3), np.float32), name="scores").tensors,
-            ]
-        ),
-        "the value for 'scores' changes nothing",
-    ),
-    "rows that differ": (
-        tensor_pb2.Tensors(
-            tensors=[
-                *tensors(GOOD, name="image").tensors,
-                *tensors(np.ones((2, 3), np.float32), name="scores").tensors,
-            ]
-        ),
-        "model tiny: expected the same size 'batch' in each value",
-    ),
 }
 
 

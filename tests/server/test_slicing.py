@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -94,7 +96,7 @@ def test_entries_that_do_not_determine_the_exits_are_refused(
         Slicer(Graph(tiny_model())).find(entries, exits)
 
 
-def flatten_by_shape(opset: int = 18, **attributes: int) -> onnx.ModelProto:
+def flatten_by_shape(opset: int = 18, **attributes: Any) -> onnx.ModelProto:
     """Return what tf2onnx makes of a flatten: it asks the network's input for the batch size."""
     nodes = [
         helper.make_node("Relu", ["image"], ["relu"]),
