@@ -227,7 +227,7 @@ def predict(
     multiple=True,
     metavar="[LAYER=]STEPS",
     callback=_parse_reductions,
-    help="Send less: steps as below, for one layer or for all others. It can be given again.",
+    help="Send less: steps as above, for one layer or for all others. It can be given again.",
 )
 @click.option(
     "--save",
@@ -454,6 +454,7 @@ def _draw(inspected: "Inspection", file: str, path: Path) -> None:
         seen=inspected.seen,
         prediction=inspected.prediction,
         source="standard input" if file == "-" else file,
+        reductions=inspected.reductions,
     )
     plots.save(figure, path)
 

@@ -238,7 +238,9 @@ def _describe_largest(name: str, inspected: Inspection) -> str:
 
 
 def _window(layer: Layer) -> str:
-    return format_window(layer.receptive_field.size, layer.receptive_field.stride) if layer.receptive_field else ""
+    """Return what of the input a place sees; that an input's sees itself goes without saying."""
+    seen = layer.receptive_field if layer.depth else None
+    return format_window(seen.size, seen.stride) if seen else ""
 
 
 def _add_columns(table: Table, *columns: str) -> None:

@@ -15,8 +15,10 @@ from strata_client import (
     Activations,
     Client,
     DeadlineExceeded,
+    Description,
     Difference,
     InvalidArgument,
+    Layer,
     NotFound,
     ResourceExhausted,
     comparison,
@@ -241,6 +243,17 @@ def test_versions_that_have_no_layer_in_common_are_refused(client: Client) -> No
 def test_a_layer_that_one_of_them_lacks_cannot_be_asked(client: Client, name: str, who: str) -> None:
     with pytest.raises(NotFound, match=f"{who} has no layer '{name}'"):
         client.diff("tiny:1", "bare", images(1), layers=["scores", name])
+
+
+def test_no_layer_of_the_same_depth_is_reached_from_an_entry() -> None:
+    depths = {"image": 0, "left": 1, "right": 1, "sum": 2}
+    layers = tuple(
+        Layer(name, "", None, np.dtype("f4"), 0, 0, depth, default_exit=False) for name, depth in depths.items()
+    )
+    model = Description("m", "1", "", ("image",), layers, (), None, None)
+    entered = {"left": np.zeros((1, 2)), "sum": np.zeros((1, 2))}
+    assert comparison._names_before(entered, model) == {"image", "right"}
+    assert comparison._names_before(images(1), model) == set()
 
 
 @pytest.mark.parametrize("tolerance", [-1, np.nan, np.inf])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from PIL import Image
-from strata_client import Description, Label, Layer, Prediction, plots
+from strata_client import Description, Label, Layer, Prediction, Reduction, plots
 from strata_client.formats import format_number
 from strata_client.plots.page import BODY_LEFT, WIDTH
 
@@ -231,3 +231,13 @@ def test_channels_that_stand_first_are_drawn_as_those_that_stand_last() -> None:
     assert len(tiles_of(by_layout[1])) == 3
     assert "conv1   3x5x7: 3 channels" in texts_of(by_layout[1])
     assert any(text.startswith("image 3x9x11, as the network saw it") for text in texts_of(by_layout[1]))
+
+
+def test_what_was_done_to_a_layer_stands_beside_its_kind() -> None:
+    layer = Layer("conv1", "Conv2D", (-1, 8, 8, 4), np.dtype("f4"), 0, 0, 1, default_exit=False, channel_axis=3)
+    reductions = {"conv1": Reduction(pooling="mean"), "conv2": Reduction(half=True)}
+    activations = {"conv1": maps(4), "conv2": maps(3, 3, 2), "conv3": maps(3, 3, 2)}
+    texts = texts_of(plots.draw(activations, description=describe(layer), reductions=reductions))
+    assert any(text.startswith("Conv2D, reduced by mean; all 4") for text in texts)
+    assert any(text.startswith("reduced by half; all 2") for text in texts)
+    assert sum("reduced" in text for text in texts) == 2

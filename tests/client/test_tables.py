@@ -219,7 +219,7 @@ def test_a_layer_of_unknown_shape_has_a_place_in_the_table(capsys: pytest.Captur
 SEEING = replace(
     DIGITS,
     layers=(
-        DIGITS.layers[0],
+        replace(DIGITS.layers[0], receptive_field=ReceptiveField((1, 1), (1, 1))),
         replace(DIGITS.layers[1], receptive_field=ReceptiveField((14, 14), (4, 4))),
         replace(DIGITS.layers[2], receptive_field=ReceptiveField((5, 7), (1, 2))),
     ),
@@ -229,7 +229,7 @@ SEEING = replace(
 def test_what_a_place_sees_is_shown_with_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
     tables.show_layers(tables.open_screen(), SEEING)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[-2:] == ["sees", "role"]
+    assert (lines[1].split()[-2:], lines[2].split()[-2:]) == (["sees", "role"], ["0", "input"])
     assert (lines[3].split()[-3:], lines[4].split()[-3:]) == (["14x14", "by", "4"], ["5x7", "by", "1x2"])
 
 

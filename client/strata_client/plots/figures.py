@@ -17,6 +17,7 @@ from strata_client.plots.page import GRAY, MARGIN, Page
 from strata_client.plots.sections import Section
 from strata_client.plots.subjects import Subject, make_subject, place_channels_last
 from strata_client.predictions import Prediction
+from strata_client.reductions import NONE, Reduction
 
 FORMATS = ("png", "svg", "pdf")
 _DOTS_PER_INCH = 120
@@ -37,6 +38,7 @@ def draw(
     prediction: Prediction | None = None,
     source: str = "",
     row: int = 0,
+    reductions: Mapping[str, Reduction] | None = None,
 ) -> Figure:
     """Draw what a network did with one row.
 
@@ -48,6 +50,7 @@ def draw(
         prediction: what the model answered.
         source: where the input is from, such as a file's name.
         row: which row to draw.
+        reductions: what was done to each layer before it was sent, to be said beside its kind.
     """
     with _styled():
         header = Header(
@@ -58,7 +61,8 @@ def draw(
         )
         columns = _FEW_COLUMNS if len(activations) <= _FEW_LAYERS else _MANY_COLUMNS
         sections = [
-            Section(_subject(name, values[row : row + 1], description), columns) for name, values in activations.items()
+            Section(_subject(name, values[row : row + 1], description, (reductions or {}).get(name, NONE)), columns)
+            for name, values in activations.items()
         ]
         page = Page(header.height + sum(section.height for section in sections) + _FOOT_HEIGHT)
         header.draw(page)
@@ -93,13 +97,13 @@ def _styled() -> Iterator[None]:
         yield
 
 
-def _subject(name: str, activation: Array, description: Description | None) -> Subject:
-    if description is None:
-        return make_subject(name, activation)
-    layer = description.find(name)
-    classes = description.classes if layer and layer.default_exit else ()
-    channel_axis = description.channel_axis(name, activation.ndim)
-    return make_subject(name, activation, layer.kind if layer else "", classes, channel_axis)
+def _subject(name: str, activation: Array, description: Description | None, reduction: Reduction) -> Subject:
+    layer = description.find(name) if description else None
+    reduced = "" if reduction == NONE else f"reduced by {reduction}"
+    kind = ", ".join(filter(None, (layer.kind if layer else "", reduced)))
+    classes = description.classes if description and layer and layer.default_exit else ()
+    channel_axis = description.channel_axis(name, activation.ndim) if description else -1
+    return make_subject(name, activation, kind, classes, channel_axis)
 
 
 def _see(seen: Array, description: Description | None) -> Seen:
