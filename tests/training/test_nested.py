@@ -189,9 +189,11 @@ def test_the_weights_of_a_layer_stand_in_the_file_once() -> None:
 
 
 def test_layers_that_merely_hold_the_same_numbers_keep_their_own() -> None:
-    entry = keras.Input((4,), name="image")
-    zeros = [layers.Dense(4, kernel_initializer="zeros", use_bias=False, name=name) for name in ("one", "two")]
-    graph = convert(trace(keras.Sequential([entry, *zeros]))).graph
+    value = entry = keras.Input((4,), name="image")
+    for name in ("one", "two"):
+        layer = layers.Dense(4, kernel_initializer="zeros", use_bias=False, name=name)
+        value = layer(layer(value))
+    graph = convert(trace(keras.Model(entry, value))).graph
     assert sum(list(constant.dims) == [4, 4] for constant in graph.initializer) == 2
 
 
