@@ -51,9 +51,10 @@ def _draw(milliseconds: list[float], layers: list[str], whole: float, target: Pa
         axes.annotate(
             f"{name}\n{milliseconds[place]:.1f} ms, {whole / milliseconds[place]:.1f}x less",
             (place, milliseconds[place]),
-            xytext=(-6, 10),
+            # Below the line on the right, where there is room; above it where the line begins.
+            xytext=(6, -30) if place > len(layers) / 8 else (-6, 26),
             textcoords="offset points",
-            ha="right" if place > len(layers) / 8 else "left",
+            ha="right" if name == layers[-1] else "left",
             fontsize=9,
         )
     axes.set(

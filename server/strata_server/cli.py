@@ -118,6 +118,7 @@ class Bytes(click.ParamType[int]):
 )
 @_setting(
     "--warm",
+    default=SliceSettings.warm,
     nargs=2,
     multiple=True,
     metavar="MODEL[:VERSION] A,B",
@@ -126,6 +127,7 @@ class Bytes(click.ParamType[int]):
 )
 @_setting(
     "--allow-external-data",
+    default=Settings.allow_external_data,
     is_flag=True,
     help="Allow weights in other files than model.onnx, inside the version's folder.",
 )

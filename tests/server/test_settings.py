@@ -16,7 +16,7 @@ def test_every_flag_is_documented_with_its_variable_and_default(option: click.Op
     assert len(rows) == 1
     assert f"`{option.envvar}`" in rows[0]
     if option.name not in {"models", "threads"}:  # one has no default, one depends on the machine
-        default = f"{option.default:.0f}" if isinstance(option.default, float) else str(option.default)
+        default = "(none)" if option.default in {None, ()} else str(option.default)
         assert f"| {default} |" in rows[0]
 
 

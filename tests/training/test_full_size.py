@@ -61,8 +61,9 @@ def settle(model: keras.Model, rows: Array) -> None:
 
 def draw_pictures() -> Array:
     """Return three pictures of 7x7 colored squares, one bright and one dark: noise would be alike in the mean."""
-    squares: Array = np.random.default_rng(7).random((3, 7, 7, 3), np.float32) * np.array([1, 0.5, 0.1]).reshape(3, 1, 1, 1)
-    return squares.repeat(32, axis=1).repeat(32, axis=2).astype(np.float32)
+    squares = np.random.default_rng(7).random((3, 7, 7, 3), np.float32) * np.array([1, 0.5, 0.1]).reshape(3, 1, 1, 1)
+    pictures: Array = squares.repeat(32, axis=1).repeat(32, axis=2).astype(np.float32)
+    return pictures
 
 
 def export(model: keras.Model, rows: Array, folder: Path, strata_train: Invoke) -> Exported:
