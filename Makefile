@@ -41,6 +41,10 @@ demo: setup ## Train on the bundled digits, export, serve, ask, and leave a pict
 test: setup ## Run the tests, with a real server on a free port
 	$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: test-full
+test-full: setup ## Run the heavy tests: large networks, every layer of each, about three minutes
+	$(BIN)/python -m pytest -m full_size $(TESTS)
+
 .PHONY: check
 check: setup ## Lint, types, stale generated files and stale requirement files
 	$(BIN)/ruff format --check .

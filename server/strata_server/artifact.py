@@ -18,7 +18,6 @@ from strata_server.network import Network
 from strata_server.tensors import describe
 from strata_server.weights import all_tensors
 
-
 _BATCH = "batch"
 
 

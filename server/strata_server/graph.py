@@ -14,6 +14,9 @@ _MOST_NODES = 100_000
 # A constant or an activation of one row that is larger than this is no network but a bomb.
 _MOST_TENSOR_BYTES = 8 * 2**30
 
+CONSTANT_WEIGHTS_IR = 4
+"""Weights are constants from this format version on, without being inputs as well."""
+
 Size = int | str | None
 """The size of a dimension: a number, the name of one that a request decides, or None where it follows from such."""
 
@@ -176,6 +179,8 @@ def _without_claims(model: onnx.ModelProto, inputs: set[str]) -> onnx.ModelProto
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
+    # Below this format, inference does not look at weights that are not inputs as well.
+    copy.ir_version = max(copy.ir_version, CONSTANT_WEIGHTS_IR)
     del copy.graph.value_info[:]
     for info in copy.graph.output:
         info.type.tensor_type.ClearField("shape")

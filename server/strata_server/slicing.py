@@ -8,10 +8,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from strata_server.errors import InvalidArgument, quote_all
-from strata_server.graph import Graph, Tensor
-
-# Weights are constants from this format on, without being inputs as well.
-_CONSTANT_WEIGHTS_IR = 4
+from strata_server.graph import CONSTANT_WEIGHTS_IR, Graph, Tensor
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class Slicer:
     def cut(self, part: Part) -> onnx.ModelProto:
         """Return a part as a model; its large weights lie where those of the graph do."""
         whole = self._graph.model
-        model = onnx.ModelProto(ir_version=max(whole.ir_version, _CONSTANT_WEIGHTS_IR))
+        model = onnx.ModelProto(ir_version=max(whole.ir_version, CONSTANT_WEIGHTS_IR))
         model.opset_import.extend(whole.opset_import)
         model.functions.extend(whole.functions)
         graph = model.graph

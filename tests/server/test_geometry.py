@@ -142,7 +142,7 @@ def test_a_place_sees_exactly_its_receptive_field(nodes: list[onnx.NodeProto], w
         inside = 0
         for place in range(seen.shape[1]):
             first = window.start + place * window.stride
-            if 0 <= first and first + window.size <= seen.shape[0]:
+            if first >= 0 and first + window.size <= seen.shape[0]:
                 inside += 1
                 pixels = np.flatnonzero(seen[:, place])
                 assert (pixels[0], pixels[-1] + 1) == (first, first + window.size)

@@ -131,7 +131,7 @@ def test_the_oldest_opset_with_shapes_is_told_them_too() -> None:
 def test_a_shape_that_the_entries_do_not_tell_still_needs_the_input() -> None:
     model = flatten_by_shape()
     model.graph.input[0].type.tensor_type.shape.dim[2].Clear()  # a height that only the image has
-    with pytest.raises(InvalidArgument, match="'pool' does not determine 'negative'.* the input 'image'"):
+    with pytest.raises(InvalidArgument, match=r"'pool' does not determine 'negative'.* the input 'image'"):
         Slicer(Graph(model)).find(["pool"], ["negative"])
 
 
@@ -183,7 +183,7 @@ def test_what_a_subgraph_takes_from_outside_is_part_of_the_slice() -> None:
 def test_a_residual_needs_both_of_its_branches() -> None:
     slicer = Slicer(Graph(branching()))
     assert slicer.find(["left"], ["residual"]).slice.entries == {"left"}
-    with pytest.raises(InvalidArgument, match="'branch' does not determine 'residual'.* 'left'"):
+    with pytest.raises(InvalidArgument, match=r"'branch' does not determine 'residual'.* 'left'"):
         slicer.find(["branch"], ["residual"])
     part = slicer.find(["branch", "left"], ["residual"])
     assert operators(slicer.cut(part)) == ["Add"]
