@@ -104,7 +104,14 @@ def _count_product(node: onnx.NodeProto, shape: _Known) -> int:
 
 def _count_recurrence(node: onnx.NodeProto, shape: _Known) -> int:
     """Count for (steps, rows, features): each step of each row takes all weights of all gates and directions."""
-    return math.prod(shape(node.input[0])[:2]) * sum(math.prod(shape(name)) for name in node.input[1:3])
+    steps, rows, _ = _three(shape(node.input[0]))
+    return steps * rows * sum(math.prod(shape(name)) for name in node.input[1:3])
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise LookupError
+    return shape
 
 
 def _count_attention(node: onnx.NodeProto, shape: _Known) -> int:

@@ -1,5 +1,6 @@
 """The graph of an ONNX file: its nodes and tensors by name, checked, with what is known of every tensor's shape."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -154,11 +155,7 @@ def _index_producers(graph: Graph, constants: Iterable[str]) -> dict[str, int]:
 
 def _infer(model: onnx.ModelProto, inputs: set[str]) -> Iterator[Tensor]:
     """Give all tensors of which something is known."""
-    bare = _without_claims(model, inputs)
-    try:
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
-    except Exception as error:  # what the inference raises on damaged graphs has no common class
-        raise ArtifactError("it is not an ONNX model, or a damaged one") from error
+    inferred = _infer_shapes(_without_claims(model, inputs))
     claims = {info.name: info for info in (*model.graph.value_info, *model.graph.output)}
     graph = inferred.graph
     for info in (*graph.input, *graph.value_info, *graph.output):
@@ -170,6 +167,16 @@ def _infer(model: onnx.ModelProto, inputs: set[str]) -> Iterator[Tensor]:
         yield tensor
     for weight in model.graph.initializer:
         yield Tensor(weight.name, _read_dtype(weight.data_type), tuple(weight.dims))
+
+
+def _infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    # Where it fails following values beside shapes, shapes alone may do.
+    with contextlib.suppress(Exception):  # what it raises on odd graphs has no common class
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:  # as above
+        raise ArtifactError("it is not an ONNX model, or a damaged one") from error
 
 
 def _without_claims(model: onnx.ModelProto, inputs: set[str]) -> onnx.ModelProto:
