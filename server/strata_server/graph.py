@@ -63,7 +63,7 @@ class Graph:
         self.inputs: tuple[str, ...] = tuple(info.name for info in graph.input if info.name not in constants)
         """Without the weights, which files of the first format versions list as inputs too."""
         self.outputs: tuple[str, ...] = tuple(info.name for info in graph.output)
-        self.takes: tuple[tuple[str, ...], ...] = tuple(tuple(_taken(node)) for node in self.nodes)
+        self.takes: tuple[tuple[str, ...], ...] = tuple(tuple(taken(node)) for node in self.nodes)
         """For each node the tensors that it or its subgraphs take."""
         self.producers: Mapping[str, int] = _index_producers(self, constants)
         """For each tensor that a node computes, that node's place."""
@@ -106,7 +106,7 @@ class Graph:
                 )
 
 
-def _taken(node: onnx.NodeProto) -> Iterator[str]:
+def taken(node: onnx.NodeProto) -> Iterator[str]:
     """Give each tensor of the graph that a node takes, in its own inputs or inside a subgraph, once."""
     yield from dict.fromkeys(name for name in (*node.input, *_captured(node)) if name)
 

@@ -19,7 +19,7 @@ GRAPH = "slice.onnx"
 WEIGHTS = "slice.weights"
 _SEAL = "seal.json"
 # Raised when the way a slice is cut changes: what older releases left is then never read.
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK_BYTES = 2**22
 
 log = logging.getLogger(__name__)

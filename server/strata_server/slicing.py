@@ -9,6 +9,7 @@ from onnx import helper, numpy_helper
 
 from strata_server.errors import InvalidArgument, quote_all
 from strata_server.graph import CONSTANT_WEIGHTS_IR, Graph, Tensor
+from strata_server.transposes import move_transposes
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Slicer:
         for place in part.nodes:
             node = self._graph.nodes[place]
             graph.node.extend(_tell_shape(node, part.shapes[place]) if place in part.shapes else [node])
+        move_transposes(model, self._graph)
         return model
 
 

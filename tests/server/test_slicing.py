@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def make(
     nodes: list[onnx.NodeProto],
     inputs: dict[str, list[str | int | None]],
     outputs: dict[str, int],
-    weights: dict[str, npt.NDArray[np.generic]],
+    weights: Mapping[str, npt.NDArray[Any]],
     opset: int = 18,
 ) -> onnx.ModelProto:
     """Return a model; outputs have a type, and a shape that follows."""
@@ -213,3 +214,47 @@ def test_a_chain_of_fifty_thousand_nodes_is_walked() -> None:
     model = make(nodes, {"t0": ["batch", 3]}, {"t50000": FLOAT}, {})
     part: Part = Slicer(Graph(model)).find(["t0"], ["t50000"])
     assert len(part.nodes) == 50_000
+
+
+def channels_last() -> onnx.ModelProto:
+    """Return a convolution as Keras has it: channels last, its normalization and activation after the layout."""
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "kernel"], ["conv_first"], kernel_shape=[3, 3]),
+        helper.make_node("Transpose", ["conv_first"], ["conv"], perm=[0, 2, 3, 1]),
+        helper.make_node("Mul", ["conv", "scale"], ["scaled"]),
+        helper.make_node("Sub", ["shift", "scaled"], ["shifted"]),
+        helper.make_node("Relu", ["shifted"], ["relu"]),
+        helper.make_node("Add", ["relu", "plane"], ["end"]),
+    ]
+    random = np.random.default_rng(5)
+    weights: dict[str, npt.NDArray[np.generic]] = {
+        "kernel": random.normal(size=(4, 2, 3, 3)).astype(np.float32),
+        "scale": random.normal(size=4).astype(np.float32),
+        "shift": random.normal(size=(1, 1, 1, 4)).astype(np.float32),
+        "plane": random.normal(size=(3, 4)).astype(np.float32),  # not alike for all places of a channel
+    }
+    exits = dict.fromkeys(("conv", "scaled", "shifted", "relu", "end"), FLOAT)
+    return make(nodes, {"image": ["batch", 5, 5, 2]}, exits, weights)
+
+
+@pytest.mark.parametrize(
+    ("exits", "expected"),
+    [
+        (["end"], ["Mul", "Sub", "Relu", "Transpose", "Add"]),
+        (["relu"], ["Mul", "Sub", "Relu", "Transpose"]),
+        (["conv"], ["Transpose"]),
+        (["conv", "relu"], ["Transpose", "Mul", "Sub", "Relu"]),
+        (["scaled", "relu"], ["Mul", "Transpose", "Sub", "Relu"]),
+    ],
+)
+def test_a_layout_changes_after_what_does_not_care_and_every_value_stays(exits: list[str], expected: list[str]) -> None:
+    model = channels_last()
+    image = np.random.default_rng(6).normal(size=(2, 5, 5, 2)).astype(np.float32)
+    slicer = Slicer(Graph(model))
+    cut = slicer.cut(slicer.find(["image"], exits))
+    after = operators(cut)[operators(cut).index("Conv") + 1 :]
+    assert [operator for operator in after if operator not in {"Constant", "Reshape"}] == expected
+    found, whole = run(cut, image=image), run(model, image=image)
+    for name in exits:
+        assert_close(found[name], np.asarray(whole[name]))
