@@ -27,8 +27,8 @@ def run(model: onnx.ModelProto, **values: npt.NDArray[np.generic]) -> dict[str, 
 
 def make(
     nodes: list[onnx.NodeProto],
-    inputs: dict[str, list[str | int | None]],
-    outputs: dict[str, int],
+    inputs: Mapping[str, list[Any]],
+    outputs: Mapping[str, int],
     weights: Mapping[str, npt.NDArray[Any]],
     opset: int = 18,
 ) -> onnx.ModelProto:
