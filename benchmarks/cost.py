@@ -52,7 +52,7 @@ def _draw(milliseconds: list[float], layers: list[str], whole: float, target: Pa
             f"{name}\n{milliseconds[place]:.1f} ms, {whole / milliseconds[place]:.1f}x less",
             (place, milliseconds[place]),
             # Below the line on the right, where there is room; above it where the line begins.
-            xytext=(6, -30) if place > len(layers) / 8 else (-6, 26),
+            xytext=(6, -48 if place == len(layers) - 1 else -30) if place > len(layers) / 8 else (-6, 26),
             textcoords="offset points",
             ha="right" if name == layers[-1] else "left",
             fontsize=9,
