@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,8 +14,8 @@ from strata_server.errors import InvalidArgument, OverLimit, quote, quote_all
 from strata_server.images import Pictures, preprocess_images
 from strata_server.labels import Label, name_labels, rank_labels
 from strata_server.price import check_bytes, check_labels_price, check_price
-from strata_server.reducing import reduce
-from strata_server.reductions import WHOLE, Reduction, check_reduction, reduced_bytes
+from strata_server.reducing import finish, reduce
+from strata_server.reductions import WHOLE, Reduction, check_reduction, check_sizes, reduced_bytes
 from strata_server.repository import Repository
 from strata_server.settings import Limits
 from strata_server.slicing import Part
@@ -96,7 +96,9 @@ class Engine:
                     _check_reduction(version, layer, asked[layer.name])
             entries = self._enter(version, inputs, deadline)
             part = self._plan(version, entries, exits, asked)
-            return self._reduce(version, version.run(part, entries, _names(exits), deadline), asked)
+            figures = _find_figures(version, entries, asked)
+            values = version.run(part, entries, _names(exits), deadline, figures)
+            return self._reduce(version, values, asked, figures)
 
     def _enter(self, version: Version, inputs: Inputs, deadline: Deadline) -> dict[str, Array]:
         if isinstance(inputs, Pictures):
@@ -127,13 +129,20 @@ class Engine:
         for layer in exits:
             shape = entries[layer.name].shape if layer.name in entries else price.shapes[layer.name]
             if shape is not None:
+                check_sizes(layer.name, asked[layer.name], shape, layer.channel_axis)  # open sizes are known now
                 sent += reduced_bytes(asked[layer.name], shape, layer.channel_axis, layer.dtype)
         rows = _count_rows(entries)
         check_bytes(rows, -(-sent // rows), names, self._limits.max_message_bytes)
         check_price(price, names, self._limits)
         return part
 
-    def _reduce(self, version: Version, values: dict[str, Array], asked: Mapping[str, Reduction]) -> Answer:
+    def _reduce(
+        self,
+        version: Version,
+        values: dict[str, Array],
+        asked: Mapping[str, Reduction],
+        figures: Collection[str],
+    ) -> Answer:
         answer = Answer(version, {})
         for name, value in values.items():
             reduction = asked[name]
@@ -142,7 +151,8 @@ class Engine:
                 continue
             if reduction.top_labels:
                 _check_finite({name: value}, "the input leads to a score that is no number")
-            reduced = reduce(name, reduction, value, version.catalog.find(name).channel_axis)
+            axis = version.catalog.find(name).channel_axis
+            reduced = finish(reduction, value, axis) if name in figures else reduce(name, reduction, value, axis)
             answer.activations[name] = reduced.value
             if reduced.channels is not None:
                 answer.channels[name] = reduced.channels
@@ -193,6 +203,15 @@ def _check_labels(exits: Sequence[Layer], top_k: int) -> None:
 def _check_reduction(version: Version, layer: Layer, reduction: Reduction) -> None:
     is_prediction = version.catalog.default_exits == (layer,)
     check_reduction(layer.name, reduction, layer.shape, layer.channel_axis, layer.dtype, is_prediction=is_prediction)
+
+
+def _find_figures(
+    version: Version, entries: Mapping[str, Array], asked: Mapping[str, Reduction]
+) -> dict[str, Reduction]:
+    """Return the reductions whose figures are taken where the activations are computed."""
+    if not version.has_device:
+        return {}
+    return {name: each for name, each in asked.items() if each.takes_figures and name not in entries}
 
 
 def _count_rows(entries: Mapping[str, Array]) -> int:

@@ -35,24 +35,29 @@ def reduce(name: str, reduction: Reduction, value: Array, channel_axis: int) -> 
     """
     check_sizes(name, reduction, value.shape, channel_axis)
     with np.errstate(all="ignore"):  # NaN, infinities and what becomes one are data
-        return _reduce(reduction, value, channel_axis)
+        return finish(reduction, _summarize(reduction, value, channel_axis), channel_axis)
 
 
-def _reduce(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
+def finish(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
+    """Return what a reduction makes of a value whose ranges, pooling and statistics are taken."""
+    axis = 1 if reduction.pooling else channel_axis
+    channels = None
+    if reduction.top:
+        best = _find_best(value, reduction.top, axis)
+        value = np.take_along_axis(value, best, axis)
+        channels = (best + (reduction.channels or (0,))[0]).astype(INDEX)
+    with np.errstate(all="ignore"):  # an overflow is data as well
+        return Reduced(value.astype(np.float16, copy=False) if reduction.half else value, channels)
+
+
+def _summarize(reduction: Reduction, value: Array, channel_axis: int) -> Array:
     ranges = reduction.ranges(value.ndim, channel_axis)
     if ranges:
         value = value[tuple(slice(*ranges.get(axis, (None, None))) for axis in range(value.ndim))]
     space = space_axes(value.ndim, channel_axis)
     if reduction.pooling:
-        value, channel_axis = _pool(reduction.pooling, value, space), 1
-    if reduction.statistics:
-        value = _describe(value, space)
-    channels = None
-    if reduction.top:
-        best = _find_best(value, reduction.top, channel_axis)
-        value = np.take_along_axis(value, best, channel_axis)
-        channels = (best + (reduction.channels or (0,))[0]).astype(INDEX)
-    return Reduced(value.astype(np.float16, copy=False) if reduction.half else value, channels)
+        return _pool(reduction.pooling, value, space)
+    return _describe(value, space) if reduction.statistics else value
 
 
 def _pool(pooling: Pooling, value: Array, space: tuple[int, ...]) -> Array:

@@ -58,6 +58,11 @@ class Reduction:
         """How many of the largest channels are kept at each place; 0 keeps all of them, in their own order."""
         return self.top_channels or self.top_labels
 
+    @property
+    def takes_figures(self) -> bool:
+        """Whether it makes a few numbers of all places of a channel."""
+        return self.pooling is not None or self.statistics
+
     def ranges(self, dimensions: int, channel_axis: int) -> dict[int, tuple[int, int]]:
         """Return the ranges that are kept, by the axes that they cut."""
         kept = dict(zip(space_axes(dimensions, channel_axis), self.space, strict=True)) if self.space else {}
@@ -161,7 +166,7 @@ def check_sizes(name: str, reduction: Reduction, shape: tuple[int, ...], channel
                 f"{quote(name)}: expected 0 <= start < stop{limit} for a range of dimension {axis}, "
                 f"received start {start}, stop {stop}"
             )
-    if (reduction.pooling or reduction.statistics) and any(shape[axis] == 0 for axis in space):
+    if reduction.takes_figures and any(shape[axis] == 0 for axis in space):
         raise InvalidArgument(f"{quote(name)}: expected at least one place in space, received shape {shape}")
 
 

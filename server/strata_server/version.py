@@ -2,6 +2,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnxruntime
@@ -13,11 +14,13 @@ from strata_server.deadline import Deadline
 from strata_server.errors import ArtifactError, InvalidArgument, Unimplemented, quote_all
 from strata_server.figures import count_multiply_adds
 from strata_server.price import Price, reckon
+from strata_server.reductions import Reduction
 from strata_server.runtime import Runtime
 from strata_server.sessions import Sessions
 from strata_server.shapes import Known, Shapes
 from strata_server.slice_cache import SliceCache
 from strata_server.slicing import Part, Slicer
+from strata_server.summaries import Summarizer
 from strata_server.tensors import Array
 
 # Slices, and prices of them, that are remembered: enough for every layer of a large network, one by one.
@@ -29,6 +32,7 @@ _NODE_BYTES = 2**13
 # allocator cannot give back, and its use of the arena, which the sessions share.
 _WEIGHT_SHARE = 1.15
 _ACTIVATION_SHARE = 1.0
+_NO_FIGURES: Mapping[str, Reduction] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,9 @@ class Version:
         self._runtime = runtime
         self._sessions = sessions
         self._cache = cache
+        self._summarizer = Summarizer(runtime)
+        self.has_device = runtime.device.name != "cpu"
+        """Whether activations are computed elsewhere than in the memory of this process."""
         self._find = lru_cache(_REMEMBERED)(self._slicer.find)
         self._reckon = lru_cache(_REMEMBERED)(self._reckon_anew)
 
@@ -113,7 +120,12 @@ class Version:
         return self._reckon(part, shapes)
 
     def run(
-        self, part: Part, entries: Mapping[str, Array], exits: Iterable[str], deadline: Deadline
+        self,
+        part: Part,
+        entries: Mapping[str, Array],
+        exits: Iterable[str],
+        deadline: Deadline,
+        figures: Mapping[str, Reduction] = _NO_FIGURES,
     ) -> dict[str, Array]:
         """Return the activations of exits, in their order, running only what lies between.
 
@@ -122,10 +134,11 @@ class Version:
             entries: the values that enter.
             exits: names of layers, each once; one that is an entry is answered as it came.
             deadline: checked once the session is there.
+            figures: exits that are no entries, of which only the figures of a reduction leave the device.
 
         Raises:
             DeadlinePassed: nobody waits any more; nothing was run.
-            InvalidArgument: the network has no result for these values.
+            InvalidArgument: the network has no result for these values, or has no such figures.
             Unimplemented: onnxruntime cannot run this part.
         """
         computed = sorted(part.slice.exits)
@@ -133,7 +146,7 @@ class Version:
         if computed:
             session = self._sessions.get(self, part, deadline)
             deadline.check()
-            values.update(zip(computed, self._run(session, part, entries, computed), strict=True))
+            values.update(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
         return {name: values[name] for name in exits}
 
     def make(self, part: Part) -> onnxruntime.InferenceSession:
@@ -185,15 +198,43 @@ class Version:
         return made[0] if made else self._make(part)
 
     def _run(
-        self, session: onnxruntime.InferenceSession, part: Part, entries: Mapping[str, Array], exits: list[str]
+        self,
+        session: onnxruntime.InferenceSession,
+        part: Part,
+        entries: Mapping[str, Array],
+        exits: list[str],
+        figures: Mapping[str, Reduction],
     ) -> list[Array]:
         values = {name: entries[name] for name in part.slice.entries}
         try:
+            if figures:
+                return self._run_on_device(session, values, exits, figures)
             return list(session.run(exits, values))
         except (ort.InvalidArgument, ort.RuntimeException, ort.Fail) as error:
             log.warning("model %s: a run to %s failed: %s", self.model, quote_all(exits), error)
             shapes = ", ".join(f"{quote_all([name])} {value.shape}" for name, value in sorted(values.items()))
             raise InvalidArgument(f"the network has no result for these values: {shapes}") from error
+
+    def _run_on_device(
+        self,
+        session: onnxruntime.InferenceSession,
+        values: Mapping[str, Array],
+        exits: list[str],
+        figures: Mapping[str, Reduction],
+    ) -> list[Array]:
+        binding = session.io_binding()
+        for name, value in values.items():
+            binding.bind_cpu_input(name, value)
+        for name in exits:
+            binding.bind_output(name, self._runtime.device.name if name in figures else "cpu")
+        session.run_with_iobinding(binding)
+        results = dict(zip(exits, binding.get_outputs(), strict=True))
+        return [
+            self._summarizer.summarize(self.catalog.find(name), figures[name], result)
+            if name in figures
+            else result.numpy()
+            for name, result in results.items()
+        ]
 
     def _reckon_anew(self, part: Part, shapes: tuple[tuple[str, Shape], ...]) -> Price:
         return reckon(self._network.graph, part, self._shapes.resolve(part, dict(shapes)))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifacts import assert_close, tiny_answer, write_artifact
+from artifacts import assert_close, tiny_answer, tiny_model, write_artifact
+from onnx import numpy_helper
 from processes import serving
 from strata.v1 import inference_pb2
 from strata_server import slice_cache
@@ -14,7 +15,7 @@ from strata_server.deadline import Deadline
 from strata_server.runtime import Runtime, choose_device
 from strata_server.sessions import Sessions
 from strata_server.settings import DeviceSettings
-from strata_server.slice_cache import GRAPH, SliceCache
+from strata_server.slice_cache import GRAPH, WEIGHTS, SliceCache
 from strata_server.version import Version
 from wire import connect, tensors
 
@@ -71,7 +72,7 @@ def test_a_slice_that_was_made_once_is_read_from_disk(
     assert len(entries(folder)) == 1
 
 
-@pytest.mark.parametrize("damage", ["a changed byte", "a missing weight file", "a torn graph", "no seal", "a bad seal"])
+@pytest.mark.parametrize("damage", ["a changed byte", "a file too many", "a torn graph", "no seal", "a bad seal"])
 def test_a_damaged_entry_is_ignored_and_made_anew(
     artifact: Artifact, folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,7 +83,7 @@ def test_a_damaged_entry_is_ignored_and_made_anew(
         data = bytearray(graph.read_bytes())
         data[len(data) // 2] ^= 1
         graph.write_bytes(data)
-    elif damage == "a missing weight file":
+    elif damage == "a file too many":
         (graph.parent / "extra").write_bytes(b"")
     elif damage == "a torn graph":
         graph.write_bytes(graph.read_bytes()[:-10])
@@ -93,6 +94,39 @@ def test_a_damaged_entry_is_ignored_and_made_anew(
     made = count_openings(monkeypatch)
     ask(make(artifact, folder), "scores")
     ask(make(artifact, folder), "scores")
+    assert made == ["cut", "cache"]
+
+
+@pytest.mark.parametrize("damage", ["a changed byte", "torn", "missing"])
+def test_damaged_weights_of_an_entry_are_ignored(
+    tmp_path: Path, folder: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = np.random.default_rng(0).normal(size=(16, 64)).astype(np.float32)  # enough for a file of their own
+    model = tiny_model()
+    model.graph.initializer[2].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    for output in model.graph.output[2:]:
+        output.type.tensor_type.shape.dim[1].dim_value = 64
+    artifact = read_artifact(write_artifact(tmp_path / "models", model=model, manifest=""))
+
+    def ask() -> None:
+        version = make(artifact, folder, 2**24)
+        part = version.find(["image"], ["scores"])
+        found = version.run(part, {"image": IMAGE}, ["scores"], Deadline())["scores"]
+        assert_close(found, 2 * IMAGE.reshape(1, -1) @ weights)
+
+    ask()
+    (kept,) = [file for file in entries(folder)[0].iterdir() if file.name == WEIGHTS]
+    if damage == "a changed byte":
+        data = bytearray(kept.read_bytes())
+        data[len(data) // 2] ^= 1
+        kept.write_bytes(data)
+    elif damage == "torn":
+        kept.write_bytes(kept.read_bytes()[:-10])
+    else:
+        kept.unlink()
+    made = count_openings(monkeypatch)
+    ask()
+    ask()
     assert made == ["cut", "cache"]
 
 
