@@ -8,10 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
-from strata_server import geometry
 from strata_server.catalog import ReceptiveField
-from strata_server.geometry import measure_geometry
+from strata_server.geometry import Geometry, measure_geometry
 from strata_server.graph import Graph
+from strata_server.layouts import find_layouts
+from strata_server.windows import find_views
 
 FLOAT = onnx.TensorProto.FLOAT
 LIGHT = Path(onnx.__file__).parent / "backend/test/data/light"
@@ -42,7 +43,7 @@ def build(
     return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
-def measure(model: onnx.ModelProto, name: str = "y") -> geometry.Geometry:
+def measure(model: onnx.ModelProto, name: str = "y") -> Geometry:
     return measure_geometry(Graph(model))[name]
 
 
@@ -134,7 +135,7 @@ def test_a_place_sees_exactly_its_receptive_field(nodes: list[onnx.NodeProto], w
     shape = (None, 25, 26, 2) if nodes is CHANNELS_LAST else IMAGE
     model = build(nodes, 17, shape, **weights)
     graph = Graph(model)
-    view = geometry._find_views(graph, geometry._find_channels(graph))["y"]
+    view = find_views(graph, find_layouts(graph))["y"]
     measured = measure(model)
     changes = look(model, measured.channel_axis)
     for axis, window in enumerate(window for window in view if window is not None):
