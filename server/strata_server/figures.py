@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import onnx
 
+from strata_server.attributes import read_int, read_text
 from strata_server.graph import Graph
 
 Shapes = Callable[[str], tuple[int, ...] | None]
@@ -12,13 +13,14 @@ Shapes = Callable[[str], tuple[int, ...] | None]
 
 # Operators whose constants are never learned: bounds, scales, borders.
 _WITHOUT_PARAMETERS = frozenset({"Clip", "Dropout", "OneHot", "Pad", "Range", "Resize", "Upsample"})
-# What else an integer operator takes are scales and zero points, which calibration finds.
+# The places of weights and biases; what else an integer operator takes are scales and zero points, which calibration
+# finds.
 _QUANTIZED_PARAMETERS: Mapping[str, tuple[int, ...]] = {
     "ConvInteger": (1,),
     "DequantizeLinear": (0,),
-    "DynamicQuantizeMatMul": (1,),
+    "DynamicQuantizeMatMul": (1, 4),
     "MatMulInteger": (1,),
-    "MatMulIntegerToFloat": (1,),
+    "MatMulIntegerToFloat": (1, 6),
     "QGemm": (3, 6),
     "QLinearConv": (3, 8),
     "QLinearMatMul": (3,),
@@ -98,20 +100,16 @@ def _count_transposed_convolution(node: onnx.NodeProto, shape: _Known) -> int:
 
 def _count_product(node: onnx.NodeProto, shape: _Known) -> int:
     """Count for matrices: each place of the output takes one row of the first, batched or not."""
-    inner = -2 if _read_flag(node, "transA") else -1
+    inner = -2 if read_int(node, "transA", 0) else -1
     return math.prod(shape(node.output[0])) * shape(node.input[0])[inner]
 
 
 def _count_recurrence(node: onnx.NodeProto, shape: _Known) -> int:
     """Count for (steps, rows, features): each step of each row takes all weights of all gates and directions."""
-    steps, rows, _ = _three(shape(node.input[0]))
-    return steps * rows * sum(math.prod(shape(name)) for name in node.input[1:3])
-
-
-def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) != 3:
+    sequence = shape(node.input[0])
+    if len(sequence) != 3:
         raise LookupError
-    return shape
+    return math.prod(sequence[:2]) * sum(math.prod(shape(name)) for name in node.input[1:3])
 
 
 def _count_attention(node: onnx.NodeProto, shape: _Known) -> int:
@@ -124,8 +122,7 @@ def _count_attention(node: onnx.NodeProto, shape: _Known) -> int:
 
 def _count_einsum(node: onnx.NodeProto, shape: _Known) -> int:
     """Count one for each combination of all indices, where some are summed over and there is something to multiply."""
-    equation = next((attribute.s.decode() for attribute in node.attribute if attribute.name == "equation"), "")
-    terms, arrow, result = equation.replace(" ", "").partition("->")
+    terms, arrow, result = read_text(node, "equation", "").replace(" ", "").partition("->")
     sizes: dict[str, int] = {}
     for term, name in zip(terms.split(","), node.input, strict=False):
         for label, size in _label(term, shape(name)):
@@ -167,10 +164,6 @@ _COUNTS: Mapping[str, Callable[[onnx.NodeProto, _Known], int]] = {
     "QLinearMatMul": _count_product,
     "RNN": _count_recurrence,
 }
-
-
-def _read_flag(node: onnx.NodeProto, name: str) -> bool:
-    return any(attribute.name == name and attribute.i for attribute in node.attribute)
 
 
 def _parameters_of(graph: Graph, place: int) -> Iterator[str]:
