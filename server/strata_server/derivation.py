@@ -68,6 +68,9 @@ class _Figures:
     parameters: int
     multiply_adds: int
 
+    def __add__(self, other: "_Figures") -> "_Figures":
+        return _Figures(self.parameters + other.parameters, self.multiply_adds + other.multiply_adds)
+
 
 _NOTHING = _Figures(0, 0)
 
@@ -114,15 +117,11 @@ def _count(graph: Graph, listed: list[tuple[str, ...]]) -> list[_Figures]:
     passed: dict[int, _Figures] = {}
     for place, node in enumerate(graph.nodes):
         count = (count_multiply_adds(node, shape) or 0) if any(name in graph.varying for name in node.output) else 0
-        from_before = passed.pop(place, _NOTHING)
-        own = _Figures(
-            parameters.get(place, 0) + from_before.parameters,
-            (count // rows if count % rows == 0 else count) + from_before.multiply_adds,
-        )
+        own = _Figures(parameters.get(place, 0), count // rows if count % rows == 0 else count)
+        own += passed.pop(place, _NOTHING)
         following = next_places.get(place)
-        if own != _NOTHING and not listed[place] and following is not None:
-            already = passed.get(following, _NOTHING)
-            passed[following] = _Figures(own.parameters + already.parameters, own.multiply_adds + already.multiply_adds)
+        if not listed[place] and following is not None:
+            passed[following] = passed.get(following, _NOTHING) + own
         figures.append(own)
     return figures
 
@@ -137,52 +136,43 @@ def _find_next(graph: Graph) -> Mapping[int, int]:
     return following
 
 
+def _first_sizes(graph: Graph) -> set[int]:
+    """Return the first sizes of the inputs that have any; -1 for an open one."""
+    shapes = (_sizes(graph.tensor(name)) for name in graph.inputs)
+    return {shape[0] for shape in shapes if shape}
+
+
 def _fixed_rows(graph: Graph) -> int:
     """Return the first size of all inputs where it is the same number, else 1."""
-    first = {shape[0] for shape in (graph.tensor(name).shape for name in graph.inputs) if shape}
-    rows = first.pop() if len(first) == 1 else 1
-    return rows if isinstance(rows, int) and rows > 0 else 1
+    first = _first_sizes(graph)
+    return max(*first, 1) if len(first) == 1 else 1
 
 
 def _shapes_of_row(graph: Graph) -> Shapes:
     """Return the shapes that the tensors have where every open first size of an input is 1."""
-    first = {shape[0] for shape in (graph.tensor(name).shape for name in graph.inputs) if shape}
-    is_open = not all(isinstance(size, int) and size >= 0 for size in first)
-    inferred = _infer_row(graph) if is_open else {}
-    return lambda name: inferred.get(name) or _known(_sizes(graph.tensor(name)))
+    row = _fix_rows(graph) if -1 in _first_sizes(graph) else graph
+
+    def shape(name: str) -> tuple[int, ...] | None:
+        sizes = _known_sizes(row.tensor(name))
+        # What one row does not lead to, such as a Reshape to two of them, the graph itself may say.
+        return _known_sizes(graph.tensor(name)) if sizes is None else sizes
+
+    return shape
 
 
-def _infer_row(graph: Graph) -> Mapping[str, tuple[int, ...]]:
-    """Infer anew: how a size follows from the rows, such as behind a Reshape, the graph does not say."""
+def _fix_rows(graph: Graph) -> Graph:
+    """Return the graph for one row: what follows from the rows, such as a size behind a Reshape, is inferred anew."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    del model.graph.value_info[:]
-    for output in model.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    rows = set()
-    for info in model.graph.input:
-        if info.name in graph.inputs and info.type.tensor_type.shape.dim:
-            rows.add(info.type.tensor_type.shape.dim[0].dim_param)
-            _fix(info.type.tensor_type.shape.dim[0])
-    for info in model.graph.input:
-        for size in info.type.tensor_type.shape.dim:
-            if size.dim_param and size.dim_param in rows:
-                _fix(size)
-    try:
-        found = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception as error:  # what the inference raises on damaged graphs has no common class
-        raise ArtifactError("it is not an ONNX model, or a damaged one") from error
-    shapes = {}
-    for info in (*found.input, *found.value_info, *found.output):
-        kind = info.type.tensor_type
-        if kind.HasField("shape") and all(size.dim_value > 0 for size in kind.shape.dim):
-            shapes[info.name] = tuple(size.dim_value for size in kind.shape.dim)
-    return shapes
+    shapes = [info.type.tensor_type.shape for info in model.graph.input if info.name in graph.inputs]
+    names = {shape.dim[0].dim_param for shape in shapes if shape.dim} - {""}
+    for shape in shapes:
+        for axis, size in enumerate(shape.dim):
+            if axis == 0 or size.dim_param in names:
+                size.dim_value = max(size.dim_value, 1)
+    return Graph(model)
 
 
-def _fix(size: onnx.TensorShapeProto.Dimension) -> None:
-    size.dim_value = max(size.dim_value, 1)
-
-
-def _known(sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+def _known_sizes(tensor: Tensor) -> tuple[int, ...] | None:
+    sizes = _sizes(tensor)
     return None if sizes is None or -1 in sizes else sizes
