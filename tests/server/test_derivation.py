@@ -239,6 +239,18 @@ def test_figures_of_no_layer_are_added_to_those_of_the_next_one() -> None:
     assert figures(catalog) == {"c": (40, 40), "y": (15, 15)}
 
 
+def test_figures_of_no_layer_go_to_the_first_that_takes_it() -> None:
+    catalog = derive(
+        """
+        net (int8[N, 4] x) => (float[] one, float[] two) {
+            m = MatMulInteger (x, w)  one = Cast <to = 1> (m)  two = Cast <to = 1> (m)
+        }
+        """,
+        w=np.ones((4, 5), np.int8),
+    )
+    assert figures(catalog) == {"one": (20, 20)}
+
+
 def test_biases_of_quantized_operators_are_parameters() -> None:
     catalog = derive(
         """
@@ -294,14 +306,19 @@ def test_one_row_is_one_wherever_an_input_has_the_same_name() -> None:
     assert figures(catalog) == {"y": (0, 3)}
 
 
-def test_what_is_known_only_for_other_numbers_of_rows_is_taken_as_the_graph_has_it() -> None:
-    text = "net (float[N, 3] x) => (float[] y) { r = Reshape (x, form)  y = MatMul (r, w) }"
-    assert figures(derive(text, form=np.array([2, 6]), w=weight(6, 5))) == {"y": (30, 60)}
+def test_what_follows_from_no_single_row_is_taken_as_the_graph_has_it() -> None:
+    catalog = derive(
+        "net (float[N, 4] x, float[3, N] z) => (float[] u, float[] y) { u = Neg (x) m = MatMul (z, w) y = MatMul (m, v) }",
+        w=weight(8, 5),  # N can only be 8
+        v=weight(5, 2),
+    )
+    assert figures(catalog)["y"] == (10, 3 * 5 * 2)
 
 
-def test_multiply_adds_of_open_sizes_are_none() -> None:
-    catalog = derive("net (float[N, 3, H, W] x) => (float[] y) { y = Conv (x, w) }", w=weight(4, 3, 3, 3))
-    assert figures(catalog) == {"y": (108, 0)}
+@pytest.mark.parametrize("sizes", ["N, M", "?, ?"])
+def test_multiply_adds_of_open_sizes_are_none(sizes: str) -> None:
+    catalog = derive(f"net (float[{sizes}, 4] x) => (float[] y) {{ y = MatMul (x, w) }}", w=weight(4, 5))
+    assert figures(catalog) == {"y": (20, 0)}
 
 
 def test_one_row_of_the_first_format_versions_is_counted() -> None:
