@@ -55,14 +55,14 @@ def fit(plan: Plan, name: str, *, overwrite: bool = False, report: Report | None
     with runs.new_run(name, overwrite=overwrite) as folder:
         keras.utils.set_random_seed(plan.seed)
         tf.config.experimental.enable_op_determinism()
-        model = network.build(dataset.images.shape[1:], len(dataset.classes))
+        model = network.build(dataset.inputs.shape[1:], len(dataset.classes))
         record = _fill(folder, plan, dataset, model, report)
     return Run(runs.RUNS / name, record)
 
 
 def _fill(folder: Path, plan: Plan, dataset: DataSet, model: keras.Model, report: Report | None) -> Record:
     """Train, measure, and write all that a run holds."""
-    parts = data.split(dataset.labels, plan.seed)
+    parts = data.split(dataset, plan.seed)
     preprocessing = describe_preprocessing(dataset)
     training = _take(dataset, parts.training, preprocessing, plan.shift_pixels)
     validation = _take(dataset, parts.validation, preprocessing)
@@ -80,7 +80,7 @@ def _fill(folder: Path, plan: Plan, dataset: DataSet, model: keras.Model, report
 
 def describe_preprocessing(dataset: DataSet) -> Preprocessing:
     """Return what happens to the pictures of a data set before they enter a network."""
-    color = "COLOR_GRAYSCALE" if dataset.images.shape[-1] == 1 else "COLOR_RGB"
+    color = "COLOR_GRAYSCALE" if dataset.inputs.shape[-1] == 1 else "COLOR_RGB"
     return Preprocessing(input=networks.INPUT, color=color)
 
 
@@ -89,13 +89,13 @@ def write_samples(folder: Path, dataset: DataSet, held_out: Rows) -> None:
     folder.mkdir()
     for label, name in enumerate(dataset.classes):
         row = held_out[np.flatnonzero(dataset.labels[held_out] == label)[0]]
-        pixels = dataset.images[row]
+        pixels = dataset.inputs[row]
         # Pillow takes a grayscale picture without the axis of its one channel.
         Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(folder / f"{name}.png")
 
 
 def _take(dataset: DataSet, rows: Rows, preprocessing: Preprocessing, shift_pixels: int = 0) -> _Examples:
-    images, labels = add_shifted(dataset.images[rows], dataset.labels[rows], shift_pixels)
+    images, labels = add_shifted(dataset.inputs[rows], dataset.labels[rows], shift_pixels)
     return _Examples(preprocessing.apply(images), labels)
 
 
