@@ -110,6 +110,7 @@ def _parse_step(step: str, text: str) -> tuple[str, Any]:
         field, parse_value = _VALUES[name]
         if parsed := parse_value(value):
             return field, parsed
+        raise InvalidArgument(f"reduction: expected {_FORMS[name]}; received {step!r} in {text!r}")
     raise InvalidArgument(
         "reduction: expected mean, max, statistics, top:K, labels:K, channels:A-B, space:A-B,C-D or half, "
         f"joined with '+', or none; received {step!r} in {text!r}"
@@ -147,6 +148,12 @@ _WORDS: dict[str, tuple[str, object]] = {
     "max": ("pooling", "max"),
     "statistics": ("statistics", True),
     "half": ("half", True),
+}
+_FORMS = {
+    "channels": "channels:A-B with A below B",
+    "space": "space:A-B,C-D with A below B and C below D",
+    "top": "top:K, K a number from 1",
+    "labels": "labels:K, K a number from 1",
 }
 _VALUES: dict[str, tuple[str, Callable[[str], object]]] = {
     "channels": ("channels", _parse_range),

@@ -1,6 +1,7 @@
 """The command strata-server."""
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
@@ -40,6 +42,17 @@ class Bytes(click.ParamType[int]):
         if not parts:
             self.fail(f"expected bytes, such as 512MiB or 2GiB, received {value!r}", param, ctx)
         return int(parts[1]) * _UNITS[parts[2].upper()]
+
+
+def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an environment variable whose last pair is not whole, which click leaves out in silence."""
+    if ctx.get_parameter_source(param.name or "") is ParameterSource.ENVIRONMENT:
+        words = os.environ[str(param.envvar)].split()
+        if len(words) % 2:
+            raise click.BadParameter(
+                f"expected pairs of a model and its layers, received {' '.join(words)!r}", ctx, param
+            )
+    return value
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -122,6 +135,7 @@ class Bytes(click.ParamType[int]):
     nargs=2,
     multiple=True,
     metavar="MODEL[:VERSION] A,B",
+    callback=_check_pairs,
     show_default=False,
     help="Make a slice from the inputs to layers before the server is ready; may be given several times.",
 )

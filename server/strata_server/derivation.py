@@ -88,6 +88,8 @@ def _check_inputs(graph: Graph, inputs: tuple[str, ...]) -> None:
 def _find_exits(graph: Graph) -> frozenset[str]:
     """Return the outputs that can be served: what is the same for every request is no prediction."""
     exits = frozenset(name for name in graph.outputs if name in graph.varying and graph.tensor(name).dtype is not None)
+    if not graph.outputs:
+        raise ArtifactError("it has no output; expected one at least")
     if not exits:
         raise ArtifactError(
             f"none of its outputs can be served: {quote_all(graph.outputs)}; "

@@ -10,7 +10,7 @@ import numpy as np
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.errors import InvalidArgument, OverLimit, quote, quote_all
+from strata_server.errors import InvalidArgument, NotFound, OverLimit, quote, quote_all
 from strata_server.images import Pictures, preprocess_images
 from strata_server.labels import Label, name_labels, rank_labels
 from strata_server.price import check_bytes, check_labels_price, check_price
@@ -52,7 +52,7 @@ class Engine:
         Labels are a judgment, and there is none on what is not a number: asked for labels, it refuses an
         input with NaN or infinities, and scores with NaN.
         """
-        with _naming(version):
+        with naming(version):
             exits = version.catalog.default_exits
             if top_k:
                 _check_labels(exits, top_k)
@@ -88,7 +88,7 @@ class Engine:
             reductions: what is done to the activations of some of them before they are sent.
             deadline: how long the caller waits.
         """
-        with _naming(version):
+        with naming(version):
             exits = _find_exits(version, layers)
             asked = {layer.name: (reductions or {}).get(layer.name, WHOLE) for layer in exits}
             for layer in exits:
@@ -166,11 +166,11 @@ class Engine:
 
 
 @contextmanager
-def _naming(version: Version) -> Iterator[None]:
+def naming(version: Version) -> Iterator[None]:
     """Let errors say which model was asked."""
     try:
         yield
-    except (InvalidArgument, OverLimit) as error:
+    except (InvalidArgument, NotFound, OverLimit) as error:
         raise type(error)(f"model {version.model}: {error}") from error
 
 

@@ -1,6 +1,7 @@
 """The graph of an ONNX file: its nodes and tensors by name, checked, with what is known of every tensor's shape."""
 
 import contextlib
+import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -53,6 +54,7 @@ class Graph:
             raise ArtifactError("it is not an ONNX model, or one without a network")
         if len(graph.node) > _MOST_NODES:
             raise ArtifactError(f"expected at most {_MOST_NODES} nodes, received {len(graph.node)}")
+        _sort(graph)
         self.model = model
         self.nodes: tuple[onnx.NodeProto, ...] = tuple(graph.node)
         self.weights: Mapping[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
@@ -130,6 +132,36 @@ def _free_names(graph: onnx.GraphProto) -> Iterator[str]:
     yield from (info.name for info in graph.output if info.name not in defined)
 
 
+def _sort(graph: onnx.GraphProto) -> None:
+    """Bring each node behind those it takes from, as ONNX has it, though onnxruntime takes any order.
+
+    What is in a cycle comes last, as it was.
+    """
+    givers = {name: place for place, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{givers[name] for name in taken(node) if name in givers} for node in graph.node]
+    if all(giver < place for place, places in enumerate(needs) for giver in places):
+        return
+    takers: dict[int, list[int]] = {}
+    for place, places in enumerate(needs):
+        for giver in places:
+            takers.setdefault(giver, []).append(place)
+    waiting = [len(places) for places in needs]
+    ready = [place for place, count in enumerate(waiting) if not count]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for taker in takers.get(order[-1], ()):
+            waiting[taker] -= 1
+            if not waiting[taker]:
+                heapq.heappush(ready, taker)
+    order += [place for place, count in enumerate(waiting) if count]
+    nodes = [graph.node[place] for place in order]
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
 def _index_producers(graph: Graph, constants: Iterable[str]) -> dict[str, int]:
     known = {*constants, *graph.inputs}
     computed = {name for node in graph.nodes for name in node.output}
@@ -140,7 +172,7 @@ def _index_producers(graph: Graph, constants: Iterable[str]) -> dict[str, int]:
                 continue
             operator = f"its node {quote(node.name)} ({quote(node.op_type)}) takes {quote(name)}"
             if name in computed:
-                raise ArtifactError(f"{operator} before it is computed: the graph has a cycle, or is not sorted")
+                raise ArtifactError(f"{operator}, which follows from it: the graph has a cycle")
             raise ArtifactError(f"{operator}, which nothing computes")
         for name in filter(None, node.output):
             if name in known:

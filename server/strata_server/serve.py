@@ -104,8 +104,11 @@ def _open_cache(settings: SliceSettings) -> SliceCache | None:
 def _warm(repository: Repository, wanted: Iterable[tuple[str, str]]) -> None:
     for reference, layers in wanted:
         model, _, version = reference.partition(":")
+        names = [name.strip() for name in layers.split(",")]
         try:
-            repository.find(model, version).prepare(name.strip() for name in layers.split(","))
+            if not model or not all(names) or len(set(names)) < len(names):
+                raise StartError("expected a model and the names of layers, each once, joined with commas")
+            repository.find(model, version).prepare(names)
         except StrataError as error:
             raise StartError(f"--warm {reference} {layers}: {error}") from error
 

@@ -60,6 +60,7 @@ class Sessions:
         self._budget = budget_bytes
         self._entries: OrderedDict[tuple[Maker, Slice], _Entry] = OrderedDict()
         self._lock = threading.Lock()
+        self._largest_told = 0
         self._making = threading.Semaphore(_MADE_AT_ONCE)
 
     @property
@@ -69,8 +70,8 @@ class Sessions:
             return self._held()
 
     def pin(self, maker: Maker, part: Part) -> None:
-        """Make the session for a part now, and never let it go."""
-        self._find(maker, part, pinned=True)
+        """Make the session for a part now, and never let it go; errors are the maker's."""
+        self._find(maker, part, pinned=True).result()
 
     def get(self, maker: Maker, part: Part, deadline: Deadline) -> onnxruntime.InferenceSession:
         """Return a session that computes at least the exits of a part from its entries.
@@ -131,6 +132,18 @@ class Sessions:
     def _held(self) -> int:
         return sum(entry.weight for entry in self._entries.values() if not entry.pinned)
 
+    def _drop(self, maker: Maker, entry: _Entry) -> None:
+        """Take an entry out, unless others have made room of it already."""
+        key = maker, entry.part.slice
+        if self._entries.get(key) is entry:
+            del self._entries[key]
+
+    def _tell_too_large(self, weight: int) -> None:
+        """Log the largest so far alone: each request may make one anew."""
+        if weight > self._largest_told:
+            self._largest_told = weight
+            log.warning("slices of about %d bytes are not kept: --slice-memory is %d", weight, self._budget)
+
     def _make_room(self) -> list[_Entry]:
         """Take the least used sessions out, but none that is being made, and return them."""
         excess = self._held() - self._budget
@@ -149,7 +162,7 @@ class Sessions:
                 session = maker.make(entry.part)
         except BaseException as error:
             with self._lock:
-                del self._entries[maker, entry.part.slice]  # the next one to ask tries again
+                self._drop(maker, entry)  # the next one to ask tries again
             entry.session.set_exception(error)
             if not isinstance(error, Exception):
                 raise
@@ -158,8 +171,8 @@ class Sessions:
         with self._lock:
             if not entry.pinned and entry.weight > self._budget:
                 # It answers those who wait, and goes: it would push out all others for good.
-                log.warning("a slice of about %d bytes is not kept: --slice-memory is %d", entry.weight, self._budget)
-                del self._entries[maker, entry.part.slice]
+                self._tell_too_large(entry.weight)
+                self._drop(maker, entry)
             dropped = self._make_room()
         _give_back(dropped)
 

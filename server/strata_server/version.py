@@ -164,7 +164,9 @@ class Version:
         try:
             return self._make_and_keep(self._cache, part) if self._cache else self._make(part)
         except Exception as error:
-            log.exception("model %s: no session for %s", self.model, quote_all(sorted(part.slice.exits)))
+            foreseen = type(error).__module__.startswith("onnxruntime")
+            exits = quote_all(sorted(part.slice.exits))
+            log.error("model %s: no session for %s: %s", self.model, exits, error, exc_info=not foreseen)
             raise Unimplemented(
                 f"model {self.model}: onnxruntime cannot run the way to {quote_all(sorted(part.slice.exits))}; "
                 "the server's log says why"

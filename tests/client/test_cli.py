@@ -139,7 +139,10 @@ def test_a_plot_is_a_picture_of_the_layers_asked(strata: Run, picture: Path, tmp
         (["layers", "nope"], "strata: unknown model 'nope'; there are 1: 'tiny'"),
         (["layers", "tiny:"], "strata: model: expected NAME or NAME:VERSION; received 'tiny:'"),
         (["layers", "\udcff\x1b[31m"], r"strata: model: expected Unicode text; received '\udcff\x1b[31m'"),
-        (["activations", "PICTURE", "--layers", "doubel"], "strata: unknown layer 'doubel'; nearest: 'double'"),
+        (
+            ["activations", "PICTURE", "--layers", "doubel"],
+            "strata: model tiny: unknown layer 'doubel'; nearest: 'double'",
+        ),
         (["activations", "/none.png", "--layers", "image"], "strata: /none.png: No such file or directory"),
         (["activations", "/", "--layers", "image"], "strata: /: Is a directory"),
         (

@@ -165,7 +165,7 @@ def test_nothing_is_converted_for_the_caller(client: Client) -> None:
 
 
 def test_an_unknown_layer_is_not_found_with_the_nearest_name(client: Client) -> None:
-    with pytest.raises(NotFound, match="unknown layer 'doubel'; nearest: 'double'"):
+    with pytest.raises(NotFound, match="model tiny: unknown layer 'doubel'; nearest: 'double'"):
         client.activations(np.zeros((1, SIDE, SIDE, 1), np.float32), layers=["doubel"])
 
 

@@ -35,23 +35,6 @@ def test_the_order_and_the_spaces_of_the_text_do_not_matter() -> None:
         "mean+",
         "median",
         "Mean",
-        "top",
-        "top:",
-        "top:0",
-        "top:-1",
-        "top:2147483648",
-        "top:1.5",
-        "top:²",
-        "labels:x",
-        "channels:3",
-        "channels:3-3",
-        "channels:4-3",
-        "channels:-3",
-        "channels:0-9223372036854775808",
-        "channels:0-1,2-3",
-        "space:",
-        "space:0-1,",
-        "space:0-1,x",
         "mean:1",
         "half:1",
         "none+mean",
@@ -60,6 +43,26 @@ def test_the_order_and_the_spaces_of_the_text_do_not_matter() -> None:
 )
 def test_another_text_is_refused_with_what_is_expected(text: str) -> None:
     with pytest.raises(InvalidArgument, match=r"expected mean, max, .* joined with '\+', or none; received"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(
+            (text, "top:K, K a number from 1")
+            for text in ("top", "top:", "top:0", "top:-1", "top:2147483648", "top:1.5", "top:²")
+        ),
+        ("labels:x", "labels:K, K a number from 1"),
+        *(
+            (f"channels:{text}", "channels:A-B with A below B")
+            for text in ("3", "3-3", "4-3", "-3", "0-9223372036854775808", "0-1,2-3")
+        ),
+        *((f"space:{text}", "space:A-B,C-D with A below B and C below D") for text in ("", "0-1,", "0-1,x")),
+    ],
+)
+def test_a_step_without_a_value_that_it_can_have_is_refused_with_its_form(text: str, expected: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"reduction: expected {expected}; received '{text}' in"):
         parse(text)
 
 

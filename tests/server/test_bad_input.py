@@ -197,7 +197,7 @@ def test_an_unknown_layer_is_not_found_with_the_nearest(stubs: Stubs) -> None:
     code, details = refusal(stubs.activations, request)
     assert (code, details) == (
         grpc.StatusCode.NOT_FOUND,
-        "unknown layer 'prediction'; nearest: 'predictions'",
+        "model tiny: unknown layer 'prediction'; nearest: 'predictions'",
     )
 
 

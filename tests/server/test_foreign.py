@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from processes import ServerProcess, serving
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
+from strata_server.artifact import read_artifact
 from strata_server.rpc import open_inference_pb2
 from wire import Stubs, connect
 
@@ -345,8 +346,23 @@ def test_a_graph_that_cannot_be_served_is_named_and_the_others_are_served(tmp_pa
     with serving(models) as server:
         assert server.models == "tiny:1"
     log = server.log
-    assert "model cyclic version 1 cannot be served: its node '' ('Add') takes 'b' before it is computed" in log
+    assert (
+        "model cyclic version 1 cannot be served: its node '' ('Add') takes 'b', which follows from it: the graph has a cycle"
+        in log
+    )
     assert "model dangling version 1 cannot be served: its node '' ('Add') takes 'w', which nothing computes" in log
     assert "model unsupported version 1 cannot be served" in log
     assert "Fancy" in log
     assert "model bomb version 1 cannot be served: its tensor 'huge' has 4398046511104 bytes" in log
+
+
+def test_nodes_in_any_order_are_served(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Add", ["b", "a"], ["y"]),
+        helper.make_node("Exp", ["a"], ["b"]),
+        helper.make_node("Neg", ["x"], ["a"]),
+    ]
+    network = read_artifact(
+        write_artifact(tmp_path, model=model(nodes, [info("x", ["n", 2])], [info("y", None)]), manifest="")
+    )
+    assert [layer.name for layer in network.catalog.layers] == ["x", "a", "b", "y"]

@@ -209,3 +209,17 @@ def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "1\n"
+
+
+def test_slices_larger_than_the_budget_answer_whoever_asks_whenever(maker: CountingMaker) -> None:
+    sessions = Sessions(WEIGHT - 1)
+    layers = ("double", "flat", "scores", "predictions")
+
+    def ask(number: int) -> None:
+        for turn in range(20):
+            session = get(sessions, maker, layers[(number + turn) % len(layers)])
+            assert session.get_outputs()
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(16)))
+    assert sessions.held_bytes == 0

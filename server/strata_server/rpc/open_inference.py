@@ -10,7 +10,7 @@ import numpy as np
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.engine import Answer, Engine
+from strata_server.engine import Answer, Engine, naming
 from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
 from strata_server.rpc import open_inference_pb2 as pb
 from strata_server.rpc.methods import Handler, Method, bind_methods
@@ -104,10 +104,11 @@ def model_metadata(engine: Engine, request: pb.ModelMetadataRequest, deadline: D
 def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
     """Compute the layers that are requested as outputs, or the prediction."""
     version = engine.repository.find(request.model_name, request.model_version)
-    version.catalog.check_entry_count(len(request.inputs))
-    version.catalog.check_exit_count(len(request.outputs))
     _refuse_unserved(request)
-    inputs = _read_inputs(request)
+    with naming(version):
+        version.catalog.check_entry_count(len(request.inputs))
+        version.catalog.check_exit_count(len(request.outputs))
+        inputs = _read_inputs(request)
     if request.outputs:
         answer = engine.activations(version, inputs, [output.name for output in request.outputs], deadline=deadline)
     else:

@@ -7,7 +7,7 @@ from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.engine import Answer, Engine, Inputs
+from strata_server.engine import Answer, Engine, Inputs, naming
 from strata_server.errors import InvalidArgument, quote, unknown
 from strata_server.images import Pictures, Preprocessing
 from strata_server.labels import Label
@@ -68,7 +68,9 @@ def describe_model(
 def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Deadline) -> inference_pb2.PredictResponse:
     """Compute the prediction."""
     version = _find(engine, request.model)
-    answer = engine.predict(version, _read_inputs(version, request), request.top_k, deadline=deadline)
+    with naming(version):
+        inputs = _read_inputs(version, request)
+    answer = engine.predict(version, inputs, request.top_k, deadline=deadline)
     return inference_pb2.PredictResponse(
         model=_write_reference(answer),
         outputs=[_write_tensor(name, value) for name, value in answer.activations.items()],
@@ -81,9 +83,10 @@ def get_activations(
 ) -> inference_pb2.GetActivationsResponse:
     """Compute the activations of any layers."""
     version = _find(engine, request.model)
-    version.catalog.check_exit_count(len(request.layers))
-    reductions = _read_reductions(request)
-    inputs = _read_inputs(version, request)
+    with naming(version):
+        version.catalog.check_exit_count(len(request.layers))
+        reductions = _read_reductions(request)
+        inputs = _read_inputs(version, request)
     answer = engine.activations(version, inputs, list(request.layers), reductions, deadline=deadline)
     return inference_pb2.GetActivationsResponse(
         model=_write_reference(answer),
@@ -135,17 +138,20 @@ def _read_reduction(message: inference_pb2.Reduction) -> Reduction:
 
 def _read_tensors(version: Version, message: tensor_pb2.Tensors) -> dict[str, Array]:
     version.catalog.check_entry_count(len(message.tensors))
-    arrays = {tensor.name: _read_tensor(tensor) for tensor in message.tensors}
+    inputs = version.catalog.inputs
+    # An empty name means the only input; messages shall say which.
+    only = inputs[0].name if len(inputs) == 1 else ""
+    arrays = {tensor.name: _read_tensor(tensor, tensor.name or only) for tensor in message.tensors}
     if len(arrays) != len(message.tensors):
         raise InvalidArgument("expected each input once, received one of them twice or more")
     return arrays
 
 
-def _read_tensor(message: tensor_pb2.Tensor) -> Array:
+def _read_tensor(message: tensor_pb2.Tensor, name: str) -> Array:
     dtype = _DTYPES.get(message.data_type)
     if dtype is None:
-        raise InvalidArgument(f"{quote(message.name)}: expected a data type, received {message.data_type}")
-    return read_tensor(message.name, dtype, tuple(message.shape), message.data)
+        raise InvalidArgument(f"{quote(name)}: expected a data type, received {message.data_type}")
+    return read_tensor(name, dtype, tuple(message.shape), message.data)
 
 
 def _write_tensor(name: str, value: Array) -> tensor_pb2.Tensor:
