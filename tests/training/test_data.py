@@ -151,8 +151,9 @@ def test_the_digest_changes_with_the_form_and_with_the_names_of_classes(digits: 
         replace(digits, inputs=digits.inputs.view(np.int8)),
         replace(digits, classes=("o", *digits.classes[1:])),
         replace(digits, classes=('0", "1', *digits.classes[2:])),
+        replace(digits, classes=("0,1", *digits.classes[2:])),
     ]
-    assert len({digits.digest, *(other.digest for other in others)}) == 5
+    assert len({digits.digest, *(other.digest for other in others)}) == 6
 
 
 def test_the_digest_is_that_of_the_values_and_not_of_how_they_lie_in_memory(digits: DataSet) -> None:

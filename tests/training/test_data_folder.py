@@ -155,6 +155,14 @@ def test_a_picture_of_a_palette_has_color_if_the_palette_has(pets: Path, palette
     assert loaded.inputs[-1, 0, 0].tolist() == palette[3 : 3 + channels]
 
 
+def test_what_pillow_remarks_about_a_good_picture_is_not_shown(pets: Path) -> None:
+    picture = Image.new("P", SIZE, 1)
+    picture.putpalette([9, 9, 9, 80, 80, 80])
+    # A transparency in bytes, of which it warns; here a warning would be an error.
+    picture.save(pets / "dog" / "3.png", transparency=bytes([0, 128]))
+    assert shades(data.load(str(pets)))[-1] == 80
+
+
 def test_only_the_wanted_classes_are_read_in_the_wanted_order(pets: Path) -> None:
     for number in range(3):
         draw(pets / "bird" / f"{number}.png", 20 + number)
@@ -194,6 +202,18 @@ def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
     for missing in (tmp_path / "pets", tmp_path / "pets.npz"):
         with pytest.raises(NotFound, match=f"there is no folder and no .npz file '{missing}'"):
             data.load(str(missing))
+
+
+def test_no_path_at_all_is_not_the_folder_one_is_in(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pets)
+    with pytest.raises(NotFound, match="unknown data set ''; there are 6: "):
+        data.load("")
+
+
+def test_a_link_to_a_class_that_is_gone_is_told(pets: Path) -> None:
+    (pets / "bird").symlink_to(pets / "gone")
+    with pytest.raises(Unreadable, match="expected links in 'pets' that lead somewhere, received 'bird'"):
+        data.load(str(pets))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from strata_training.data.dataset import DataSet
 from strata_training.errors import TrainingError, unknown
 
+THREE_PARTS = "one to learn from, one to choose the epoch by and one to hold out"
+
 _LISTED = 5
 
 
@@ -99,9 +101,6 @@ def require_divisible(dataset: DataSet) -> None:
     rest = [whole - part for whole, part in zip(counts, held_out, strict=True)]
     require_rows(dataset.classes, held_out, 1, "to hold out, in the test part")
     require_rows(dataset.classes, rest, 2, "one to learn from and one to choose the epoch by, beside the test part")
-
-
-THREE_PARTS = "one to learn from, one to choose the epoch by and one to hold out"
 
 
 def listed(names: Sequence[str]) -> str:

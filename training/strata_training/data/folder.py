@@ -27,7 +27,7 @@ class _File:
     label: int
 
 
-Reasons = Mapping[_File, str]
+_Reasons = Mapping[_File, str]
 """Why files cannot be read."""
 
 
@@ -60,6 +60,9 @@ def load_folder(folder: Path, name: str, wanted: Wanted) -> DataSet:
 
 def _class_names(folder: Path, name: str) -> list[str]:
     visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    lost = sorted(path.name for path in visible if path.is_symlink() and not path.exists())
+    if lost:
+        raise Unreadable(f"expected links in {name!r} that lead somewhere, received {listed(lost)}")
     names = sorted(path.name for path in visible if path.is_dir())
     if not names:
         raise Unreadable(f"expected a folder per class in {name!r}, received {len(visible)} files and no folder")
@@ -99,7 +102,7 @@ def _require_pictures(classes: Sequence[str], files: Sequence[_File], which: str
     require_rows(classes, counts, 3, THREE_PARTS)
 
 
-def _read_headers(files: Sequence[_File], wanted: Wanted) -> tuple[dict[_File, Header], Reasons]:
+def _read_headers(files: Sequence[_File], wanted: Wanted) -> tuple[dict[_File, Header], _Reasons]:
     """Return what is known of each good picture, and the bad ones.
 
     Where bad ones are skipped, each is decoded here, since a damaged one must not decide on the size or the color.
@@ -115,7 +118,7 @@ def _read_headers(files: Sequence[_File], wanted: Wanted) -> tuple[dict[_File, H
     return {file: headers[file] for file in good if file in headers}, {**bad, **unopened}
 
 
-def _find_bad(files: Sequence[_File]) -> Reasons:
+def _find_bad(files: Sequence[_File]) -> _Reasons:
     """Return the files that cannot be decoded."""
 
     def decode(file: _File) -> None:
@@ -125,7 +128,7 @@ def _find_bad(files: Sequence[_File]) -> Reasons:
     return _try_each(files, decode)
 
 
-def _try_each(files: Sequence[_File], read: Callable[[_File], None]) -> Reasons:
+def _try_each(files: Sequence[_File], read: Callable[[_File], None]) -> _Reasons:
     """Read files in several threads, and return those that cannot be, in the order of the files."""
 
     def attempt(file: _File) -> str | None:
@@ -163,7 +166,7 @@ def _read(name: str, files: Sequence[_File], form: Form) -> Pixels:
         raise _unreadable(name, _find_bad(files), len(files)) from bad
 
 
-def _unreadable(name: str, bad: Reasons, files: int) -> Unreadable:
+def _unreadable(name: str, bad: _Reasons, files: int) -> Unreadable:
     some = "; ".join(f"{file.name!r}: {why}" for file, why in list(bad.items())[:_LISTED])
     more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
     return Unreadable(

@@ -1,5 +1,6 @@
 """The form of a picture: its size and color, the same in training as in serving."""
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Form:
             TrainingError: they need more memory than there is for them.
         """
         shape = (rows, *self.shape)
-        require_memory(int(np.prod(shape, dtype=object)), f"{rows:,} pictures of {self.height} x {self.width}")
+        require_memory(math.prod(shape), f"{rows:,} pictures of {self.height} x {self.width}")
         pictures = np.empty(shape, np.uint8)
 
         def place(row: int) -> None:

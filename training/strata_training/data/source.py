@@ -48,6 +48,8 @@ def _load_path(source: str, wanted: Wanted) -> DataSet:
     # Of '.' and '..' the name is found by going there.
     name = path.name if path.name not in ("", "..") else path.resolve().name
     try:
+        if not source:  # to pathlib that is the folder one is in
+            raise _missing(source)
         if path.is_dir():
             return load_folder(path, name, wanted)
         if not path.exists():
