@@ -11,7 +11,7 @@ from strata_training.trace import trace
 
 @pytest.fixture(scope="module")
 def cnn() -> keras.Model:
-    return networks.find("cnn").build((28, 28, 1), 10)
+    return networks.find("cnn").build((28, 28, 1), 10, networks.make_options(networks.find("cnn"), {}), [])
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def test_the_catalog_has_the_input_first_then_a_layer_for_each_depth(
 
 
 def test_the_cnn_is_built_for_other_pictures_and_classes_too() -> None:
-    assert networks.find("cnn").build((32, 32, 3), 7).output_shape == (None, 7)
+    assert networks.find("cnn").build(
+        (32, 32, 3), 7, networks.make_options(networks.find("cnn"), {}), []
+    ).output_shape == (None, 7)
 
 
 def test_an_unknown_network_is_told_with_the_nearest_names() -> None:

@@ -55,7 +55,8 @@ def fit(plan: Plan, name: str, *, overwrite: bool = False, report: Report | None
     with runs.new_run(name, overwrite=overwrite) as folder:
         keras.utils.set_random_seed(plan.seed)
         tf.config.experimental.enable_op_determinism()
-        model = network.build(dataset.inputs.shape[1:], len(dataset.classes))
+        options = networks.make_options(network, {})
+        model = network.build(dataset.inputs.shape[1:], len(dataset.classes), options, [])
         record = _fill(folder, plan, dataset, model, report)
     return Run(runs.RUNS / name, record)
 
