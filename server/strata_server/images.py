@@ -20,10 +20,17 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class Color(enum.Enum):
-    """The channels of a picture, by Pillow's mode."""
+    """The channels of a picture, in their order."""
 
     GRAYSCALE = "L"
     RGB = "RGB"
+    BGR = "BGR"
+    """RGB, the last channel first."""
+
+    @property
+    def mode(self) -> str:
+        """Pillow's mode that has these channels; it keeps no picture as BGR."""
+        return "RGB" if self is Color.BGR else self.value
 
 
 class Resampling(enum.Enum):
@@ -103,7 +110,10 @@ def _preprocess(number: int, image: Image.Image, rule: Preprocessing) -> npt.NDA
         raise InvalidArgument(
             f"picture {number}: expected a whole {image.format} file, received a damaged one"
         ) from error
-    pixels = np.asarray(converted, np.float32).reshape(height, width, -1) * np.float32(rule.scale)
+    channels = np.asarray(converted).reshape(height, width, -1)
+    if rule.color is Color.BGR:
+        channels = channels[..., ::-1]
+    pixels = channels * np.float32(rule.scale)
     if rule.means:
         pixels -= np.asarray(rule.means, np.float32)
     if rule.deviations:
@@ -115,4 +125,4 @@ def _convert(image: Image.Image, color: Color) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow clips 16 bits at 255; a picture means its upper 8.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert(color.value)
+    return image.convert(color.mode)

@@ -17,8 +17,12 @@ FORMAT = 1
 # Figures travel as 64-bit integers, and are summed up.
 _LARGEST_FIGURE = 2**62
 
-_COLORS = {catalog_pb2.COLOR_GRAYSCALE: Color.GRAYSCALE, catalog_pb2.COLOR_RGB: Color.RGB}
-_CHANNELS = {catalog_pb2.COLOR_GRAYSCALE: 1, catalog_pb2.COLOR_RGB: 3}
+_COLORS = {
+    catalog_pb2.COLOR_GRAYSCALE: Color.GRAYSCALE,
+    catalog_pb2.COLOR_RGB: Color.RGB,
+    catalog_pb2.COLOR_BGR: Color.BGR,
+}
+_CHANNELS = {catalog_pb2.COLOR_GRAYSCALE: 1, catalog_pb2.COLOR_RGB: 3, catalog_pb2.COLOR_BGR: 3}
 _RESAMPLINGS = {
     catalog_pb2.RESAMPLING_NEAREST: Resampling.NEAREST,
     catalog_pb2.RESAMPLING_BILINEAR: Resampling.BILINEAR,

@@ -40,6 +40,13 @@ def test_pixels_are_scaled_then_normalized_by_channel() -> None:
     np.testing.assert_allclose(preprocess(png(pixels), normal, MAX_PIXELS), expected, rtol=1e-6)
 
 
+def test_blue_comes_first_where_the_input_wants_it_so() -> None:
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    reversed_ = rule(Color.BGR, means=(103.939, 116.779, 123.68))
+    expected = pixels[..., [2, 1, 0]] - np.array([103.939, 116.779, 123.68])
+    np.testing.assert_allclose(preprocess(png(pixels), reversed_, MAX_PIXELS), expected, rtol=1e-6)
+
+
 def test_a_gray_picture_fills_three_channels() -> None:
     pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
     seen = preprocess(png(pixels), rule(Color.RGB), MAX_PIXELS)

@@ -24,6 +24,7 @@ class Color(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     COLOR_UNSPECIFIED: _ClassVar[Color]
     COLOR_GRAYSCALE: _ClassVar[Color]
     COLOR_RGB: _ClassVar[Color]
+    COLOR_BGR: _ClassVar[Color]
 
 class Resampling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -41,6 +42,7 @@ REDUCTION_STEP_HALF: ReductionStep
 COLOR_UNSPECIFIED: Color
 COLOR_GRAYSCALE: Color
 COLOR_RGB: Color
+COLOR_BGR: Color
 RESAMPLING_UNSPECIFIED: Resampling
 RESAMPLING_NEAREST: Resampling
 RESAMPLING_BILINEAR: Resampling
