@@ -9,6 +9,8 @@ input for the batch size.
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import onnx
@@ -76,13 +78,40 @@ def _convert_step(step: Step) -> onnx.GraphProto:
 
     function = tf.function(compute, input_signature=signature, autograph=False)
     try:
-        model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+        with _inlined():
+            model, _ = tf2onnx.convert.from_function(
+                function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_convert_erfc, [])}
+            )
     except Exception as error:  # each kind of layer has its own way to fail
         reason = textwrap.shorten(str(error), _LONGEST_REASON, placeholder=" …")
         raise Unsupported(f"layer {step.name!r} cannot be converted: {reason}") from error
     model.graph.initializer.extend(_captured_constants(function))
     _check_operators(step.name, model.graph)
     return _rename(model.graph, step)
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Let the functions within a layer be part of its graph: Keras compiles a grouped convolution as one of its own.
+
+    tf2onnx cannot enter that. TensorFlow calls it eager, but what is traced goes on being traced.
+    """
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _convert_erfc(graph: Any, node: Any, name: str, _: Sequence[Any]) -> None:
+    """Write erfc(x), a part of gelu that tf2onnx does not know, as 1 - erf(x)."""
+    kind = graph.get_dtype(node.input[0])
+    one = graph.make_const(f"{name}_one", np.array(1, helper.tensor_dtype_to_np_dtype(kind)))
+    erf = graph.make_node("Erf", [node.input[0]], dtypes=[kind], shapes=[graph.get_shape(node.input[0])])
+    outputs, shapes, types = node.output, node.output_shapes, node.output_dtypes
+    graph.remove_node(node.name)
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=outputs, shapes=shapes, dtypes=types, name=name)
 
 
 def _captured_constants(function: tf.types.experimental.PolymorphicFunction) -> Iterator[onnx.TensorProto]:

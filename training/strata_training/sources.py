@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+import strata_training.networks.features  # noqa: F401 - a file may hold its layer, which Keras must know by then
 from strata_training.errors import NotFound, Unreadable
 from strata_training.records import Record
 from strata_training.runs import find_run, is_run

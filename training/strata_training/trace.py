@@ -2,6 +2,8 @@
 
 A model within the model is taken apart as well: its layers are `outer/inner`, and `outer` is what it computes.
 The second call of a layer or a nested model is `name:1`, the third `name:2`.
+
+Augmentation, which changes nothing in inference, is passed by: what follows it takes what it took.
 """
 
 import functools
@@ -12,8 +14,9 @@ from typing import Any
 
 import keras
 
+from strata_training.augmentation import is_augmentation
 from strata_training.errors import Unsupported
-from strata_training.functional import as_functional, calls, input_names, match_inputs
+from strata_training.functional import Call, as_functional, calls, input_names, match_inputs
 
 # What TensorFlow takes as the name of a scope. Tried with another name, Keras would keep it on its stack of scopes,
 # and every layer after it would fail. There is no '/' and no ':' in it, so that no layer can have the name of
@@ -119,10 +122,26 @@ class _Walk:
         """Call all layers of a model, and return its outputs."""
         values = dict(zip(map(id, functional.inputs), inputs, strict=True))
         for call in calls(functional):
-            _check_name(call.layer.name)
-            outputs = self._call(call.layer, prefix + call.name, call.node.arguments.fill_in(values))
+            arguments = call.node.arguments.fill_in(values)
+            if is_augmentation(call.layer):
+                outputs = self._pass_by(prefix + call.name, call, _tensors(arguments))
+            else:
+                _check_name(call.layer.name)
+                outputs = self._call(call.layer, prefix + call.name, arguments)
             values.update(zip(map(id, call.node.outputs), outputs, strict=True))
         return [values[id(tensor)] for tensor in functional.outputs]
+
+    def _pass_by(self, name: str, call: Call, taken: Sequence[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """Return what augmentation takes; but of the type that it gives, such as float32 for whole numbers."""
+        given = call.node.outputs
+        if len(taken) != 1 or len(given) != 1:
+            raise Unsupported(
+                f"layer {name!r} is augmentation: expected it to take and give one tensor, received {len(taken)}"
+            )
+        if taken[0].dtype == given[0].dtype:
+            return list(taken)
+        _check_name(call.layer.name)
+        return [self._cast(name, taken[0], given[0], type(call.layer).__name__)]
 
     def _call(self, layer: keras.Operation, name: str, arguments: Any) -> Sequence[keras.KerasTensor]:
         functional = as_functional(layer) if isinstance(layer, keras.Model) else None
@@ -143,13 +162,15 @@ class _Walk:
             for tensor, (inner, wanted) in zip(given, expected, strict=True)
         ]
 
-    def _cast(self, name: str, tensor: keras.KerasTensor, wanted: keras.KerasTensor) -> keras.KerasTensor:
+    def _cast(
+        self, name: str, tensor: keras.KerasTensor, wanted: keras.KerasTensor, kind: str = "InputLayer"
+    ) -> keras.KerasTensor:
         if len(tensor.shape) != len(wanted.shape):
             raise Unsupported(f"layer {name!r}: expected a value of shape {wanted.shape}, received {tensor.shape}")
         if tensor.dtype == wanted.dtype:
             return tensor
         cast = functools.partial(keras.ops.cast, dtype=wanted.dtype)
-        return self._add(name, "InputLayer", cast, ([tensor], {}))
+        return self._add(name, kind, cast, ([tensor], {}))
 
     def _add(self, name: str, kind: str, layer: Callable[..., Any], arguments: Any) -> keras.KerasTensor:
         positional, named = arguments

@@ -11,6 +11,10 @@ PADDINGS = ("same", "valid")
 OUTPUTS = ("softmax", "sigmoid")
 
 _LARGEST = 2**16
+# What else is in Keras's module of them; glu halves the number of channels.
+_NO_ACTIVATIONS = {"get", "serialize", "deserialize", "glu"}
+# Far beyond what float32 can hold of most values, and what is told of the number of features stays readable.
+_HIGHEST_DEGREE = 16
 
 
 def make_options(network: Network, given: Mapping[str, Any]) -> Any:
@@ -34,15 +38,19 @@ def make_options(network: Network, given: Mapping[str, Any]) -> Any:
 
 
 def _check(where: str, name: str, value: Any) -> Any:
-    value = tuple(value) if isinstance(value, list) else value
     expected, is_good = _CHECKS[name]
-    if not is_good(value):
+    taken = tuple(value) if isinstance(value, list) else value
+    if not is_good(taken):
         raise Unsupported(f"{where}: expected {expected}, received {value!r:.80}")
-    return value
+    return taken
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 1 <= value <= _LARGEST
+
+
+def _is_degree(value: Any) -> bool:
+    return _is_count(value) and value <= _HIGHEST_DEGREE
 
 
 def _are_counts(value: Any) -> bool:
@@ -56,11 +64,9 @@ def _is_share(value: Any) -> bool:
 def _is_activation(value: Any) -> bool:
     import keras
 
-    try:
-        # Looked up in its own module: `get` would also take the name of any function that somebody registered.
-        return isinstance(value, str) and value.islower() and callable(getattr(keras.activations, value))
-    except AttributeError:
-        return False
+    # Looked up in its own module: Keras's `get` would also take any function that somebody registered.
+    known = vars(keras.activations).keys() - _NO_ACTIVATIONS
+    return isinstance(value, str) and value.islower() and not value.startswith("_") and value in known
 
 
 _COUNT = f"a whole number from 1 to {_LARGEST:,}"
@@ -72,7 +78,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "activation": ("one of Keras's, such as relu, tanh or linear", _is_activation),
     "units": (f"numbers from 1 to {_LARGEST:,}", _are_counts),
     "dropout": ("a share from 0 to below 1", _is_share),
-    "degree": (_COUNT, _is_count),
+    "degree": (f"a whole number from 1 to {_HIGHEST_DEGREE}", _is_degree),
     "output": (" or ".join(OUTPUTS), OUTPUTS.__contains__),
     "weights": ("none, imagenet or a file's path", lambda value: isinstance(value, str) and value != ""),
 }
