@@ -123,6 +123,7 @@ class _Walk:
         values = dict(zip(map(id, functional.inputs), inputs, strict=True))
         for call in calls(functional):
             arguments = call.node.arguments.fill_in(values)
+            outputs: Sequence[keras.KerasTensor]
             if is_augmentation(call.layer):
                 outputs = self._pass_by(prefix + call.name, call, _tensors(arguments))
             else:

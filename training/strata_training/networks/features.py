@@ -10,7 +10,7 @@ import numpy as np
 
 
 @keras.saving.register_keras_serializable(package="strata")
-class PolynomialFeatures(keras.layers.Layer):
+class PolynomialFeatures(keras.layers.Layer):  # type: ignore[misc] # Keras has no types
     """All products of up to `degree` inputs, none twice, by their degree: for a, b and 2: a, b, aa, ab, bb.
 
     Takes (batch, inputs) and gives (batch, features). The constant is left out: the bias of a dense layer is one.

@@ -71,7 +71,7 @@ def _is_activation(value: Any) -> bool:
 
 _COUNT = f"a whole number from 1 to {_LARGEST:,}"
 _CHECKS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "filters": (f"at least one number, each from 1 to {_LARGEST:,}", lambda value: _are_counts(value) and len(value)),
+    "filters": (f"at least one number, each from 1 to {_LARGEST:,}", lambda value: _are_counts(value) and value != ()),
     "kernel": (_COUNT, _is_count),
     "stride": (_COUNT, _is_count),
     "padding": (" or ".join(PADDINGS), PADDINGS.__contains__),
