@@ -6,8 +6,7 @@ from pathlib import Path
 
 import keras
 import pytest
-from strata_training.data import DATA_SETS
-from strata_training.networks import NETWORKS
+from strata_training import data
 from training.workplace import Invoke
 
 FIT = ("fit", "--data", "digits", "--network", "cnn", "--run", "digits")
@@ -17,7 +16,7 @@ def everything(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("command", [(), ("fit",), ("export",), ("verify",)])
+@pytest.mark.parametrize("command", [(), ("fit",), ("finetune",), ("export",), ("verify",)])
 def test_help_is_there_for_every_command(strata_train: Invoke, command: tuple[str, ...]) -> None:
     result = strata_train(*command, "--help")
     assert result.exit_code == 0
@@ -26,7 +25,7 @@ def test_help_is_there_for_every_command(strata_train: Invoke, command: tuple[st
 
 def test_help_names_every_data_set_and_network(strata_train: Invoke) -> None:
     text = strata_train("fit", "--help").stdout
-    for name in (*DATA_SETS, *NETWORKS):
+    for name in (*data.NAMES, "cnn", "cnn8x8", "mlp", "polynomial", "resnet50"):
         assert name in text
 
 

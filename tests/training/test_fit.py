@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from strata_training import data, fit, networks, runs
-from strata_training.errors import BadName, Diverged, Exists, NotFound, Unreadable
-from strata_training.networks import Network
+from strata_training.errors import Diverged, Exists, Unreadable
 from strata_training.records import Plan, read_record
 from strata_training.runs import find_run, new_run
 from training.workplace import Workplace
@@ -24,9 +23,13 @@ def silent(_: str) -> None:
 
 def test_a_run_holds_the_model_its_record_its_history_and_the_samples(finished: Workplace) -> None:
     assert {path.name for path in finished.run.folder.iterdir()} == {
+        "checkpoints",
+        "config.toml",
+        "held_out.npz",
+        "history.csv",
+        "logs",
         "model.keras",
         "run.json",
-        "history.csv",
         "samples",
     }
 
@@ -51,8 +54,8 @@ def test_the_record_counts_every_picture_once(finished: Workplace) -> None:
 
 def test_the_figures_are_those_of_the_model_that_was_kept(finished: Workplace) -> None:
     digits, record = data.load("digits"), finished.run.record
-    held_out = data.split(digits.labels, record.plan.seed).test
-    inputs = digits.images[held_out].astype(np.float32) / np.float32(255)
+    held_out = data.split(digits, record.plan.seed).test
+    inputs = digits.inputs[held_out].astype(np.float32) / np.float32(255)
     scores = keras.saving.load_model(finished.run.model).predict(inputs, verbose=0)
     right = scores.argmax(axis=1) == digits.labels[held_out]
     assert record.training.test_accuracy == pytest.approx(right.mean())
@@ -64,8 +67,9 @@ def test_the_figures_are_those_of_the_model_that_was_kept(finished: Workplace) -
 def test_the_history_has_a_row_for_each_epoch(finished: Workplace) -> None:
     with (finished.run.folder / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["0"]
-    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= rows[0].keys()
+    assert [row["epoch"] for row in rows] == ["1"]
+    columns = ["epoch", "stage", "learning_rate", "accuracy", "loss", "val_accuracy", "val_loss"]
+    assert list(rows[0]) == columns  # an interface
 
 
 def test_each_epoch_is_reported_in_one_line(finished: Workplace) -> None:
@@ -76,12 +80,12 @@ def test_each_epoch_is_reported_in_one_line(finished: Workplace) -> None:
 
 def test_a_sample_is_the_first_held_out_picture_of_its_class(finished: Workplace) -> None:
     digits = data.load("digits")
-    held_out = data.split(digits.labels, finished.run.record.plan.seed).test
+    held_out = data.split(digits, finished.run.record.plan.seed).test
     for digit in range(10):
         first = held_out[digits.labels[held_out] == digit][0]
         with Image.open(finished.run.folder / "samples" / f"{digit}.png") as sample:
             assert (sample.format, sample.mode) == ("PNG", "L")
-            np.testing.assert_array_equal(np.asarray(sample), digits.images[first, :, :, 0])
+            np.testing.assert_array_equal(np.asarray(sample), digits.inputs[first, :, :, 0])
 
 
 def test_a_network_that_gets_worse_is_stopped_and_its_best_epoch_is_kept(empty_folder: Path, short_plan: Plan) -> None:
@@ -98,13 +102,13 @@ def test_a_network_that_gets_worse_is_stopped_and_its_best_epoch_is_kept(empty_f
 def test_a_training_whose_loss_is_never_a_number_fails_and_leaves_nothing(
     empty_folder: Path, short_plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def build_broken(shape: tuple[int, int, int], classes: int) -> keras.Model:
+    def build_broken(shape: tuple[int, ...], classes: int, _: object, __: object) -> keras.Model:
         layers = keras.layers
         broken = layers.Rescaling(float("nan"))
         return keras.Sequential([keras.Input(shape), broken, layers.Flatten(), layers.Dense(classes, "softmax")])
 
-    broken = Network("cnn", build_broken, networks.GENERAL_TOLERANCE)
-    monkeypatch.setattr(networks, "NETWORKS", {"cnn": broken})
+    broken = dataclasses.replace(networks.find("cnn"), build=build_broken)
+    monkeypatch.setattr(networks, "find", lambda _: broken)
     with pytest.raises(Diverged, match=r"never a number in 1 epochs: .* received 0\.001"):
         fit.fit(short_plan, "digits", report=silent)
     assert list(empty_folder.iterdir()) == []
@@ -128,75 +132,11 @@ def test_another_seed_gives_other_weights(workplace: Workplace, short_plan: Plan
 def test_a_run_that_exists_is_refused_before_anything_is_trained(
     workplace: Workplace, short_plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit, "_train", None)
+    monkeypatch.setattr(fit, "train", None)
     before = workplace.run.model.read_bytes()
-    with pytest.raises(Exists, match=r"the run 'digits' exists in runs/digits; .*--overwrite"):
+    with pytest.raises(Exists, match=r"the run 'digits' exists in runs/digits; choose another name"):
         fit.fit(short_plan, "digits", report=silent)
     assert workplace.run.model.read_bytes() == before
-
-
-def test_a_run_is_replaced_when_that_is_asked_for(empty_folder: Path) -> None:
-    for content in ("old", "new"):
-        with new_run("digits", overwrite=True) as folder:
-            (folder / content).touch()
-    assert [path.name for path in (empty_folder / "runs").iterdir()] == ["digits"]
-    assert [path.name for path in (empty_folder / "runs" / "digits").iterdir()] == ["new"]
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, MemoryError])
-def test_a_fit_that_is_broken_off_leaves_nothing(
-    empty_folder: Path, short_plan: Plan, failure: type[BaseException]
-) -> None:
-    def interrupt(_: str) -> None:
-        assert len(list((empty_folder / "runs").iterdir())) == 1, "it is at work in a hidden folder"
-        raise failure
-
-    with pytest.raises(failure):
-        fit.fit(short_plan, "digits", report=interrupt)
-    assert list(empty_folder.iterdir()) == []
-
-
-def test_a_fit_that_is_broken_off_leaves_the_run_that_it_would_have_replaced(empty_folder: Path) -> None:
-    with new_run("digits") as folder:
-        (folder / "old").touch()
-
-    def replace() -> None:
-        with new_run("digits", overwrite=True):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        replace()
-    assert [path.name for path in (empty_folder / "runs").rglob("*")] == ["digits", "old"]
-
-
-def test_two_fits_of_one_name_do_not_mix(empty_folder: Path) -> None:
-    def race() -> None:
-        with new_run("digits") as slow, new_run("digits") as fast:
-            (slow / "slow").touch()
-            (fast / "fast").touch()
-
-    with pytest.raises(Exists, match="runs/digits exists"):
-        race()
-    assert [path.name for path in (empty_folder / "runs").rglob("*")] == ["digits", "fast"]
-
-
-@pytest.mark.parametrize("name", ["", ".hidden", "../up", "a/b", "a b", "-flag", "é", "x" * 129])
-def test_a_name_that_cannot_be_a_folder_is_refused(empty_folder: Path, short_plan: Plan, name: str) -> None:
-    with pytest.raises(BadName, match=r"bad name of a run: expected .* received"):
-        fit.fit(short_plan, name, report=silent)
-    assert list(empty_folder.iterdir()) == []
-
-
-@pytest.mark.usefixtures("workplace")
-def test_an_unknown_run_is_told_with_the_nearest_names() -> None:
-    with pytest.raises(NotFound, match=r"unknown run 'digit'; nearest: 'digits'"):
-        find_run("digit")
-
-
-@pytest.mark.usefixtures("empty_folder")
-def test_where_there_are_no_runs_that_is_said() -> None:
-    with pytest.raises(NotFound, match=r"unknown run 'digits'; there are none"):
-        find_run("digits")
 
 
 def break_record(record: dict[str, Any], *path: str, value: Any = None) -> str:
@@ -214,6 +154,8 @@ def break_record(record: dict[str, Any], *path: str, value: Any = None) -> str:
     [
         (["plan"], None, "run has no plan"),
         (["plan", "seed"], None, r"run\.plan has no seed"),
+        (["plan", "shift_pixels"], "2", r"run\.plan\.shift_pixels: expected int, received '2'"),
+        (["preprocessing"], [], r"run\.preprocessing: expected dict, received \[\]"),
         (["plan", "seed"], "7", r"run\.plan\.seed: expected int, received '7'"),
         (["plan", "seed"], True, r"run\.plan\.seed: expected int, received True"),
         (["classes"], "abc", r"run\.classes: expected list, received 'abc'"),
@@ -238,6 +180,7 @@ def test_a_whole_number_is_taken_where_a_fraction_may_stand(finished: Workplace)
 @pytest.mark.usefixtures("empty_folder")
 def test_a_record_that_is_no_json_is_told_with_its_path(content: bytes) -> None:
     with new_run("digits") as folder:
+        (folder / runs.CONFIG).touch()
         (folder / runs.RECORD).write_bytes(content)
     with pytest.raises(Unreadable, match=r"cannot read runs/digits/run\.json: "):
         find_run("digits")

@@ -1,7 +1,7 @@
 """The command strata-train."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,24 @@ from typing import Any
 import click
 from rich import filesize
 
-from strata_training.errors import TrainingError
+from strata_training import runs
+from strata_training.config import unflatten
+from strata_training.errors import Stopped, TrainingError
+from strata_training.flags import (
+    DATA_FLAGS,
+    NETWORK_FLAGS,
+    RUN_FLAGS,
+    TRAINING_FLAGS,
+    TUNING_FLAGS,
+    gather,
+    gather_again,
+)
 from strata_training.noise import muted
-from strata_training.records import Plan
-from strata_training.terminal import is_terminal, show, waiting
+from strata_training.terminal import show, waiting
 
 # TensorFlow takes seconds to import, so each command imports what it needs, and --help nothing.
 
-_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+_INTERRUPTED = 130  # as a shell has it: 128 and the number of the signal
 
 
 class _Commands(click.Group):
@@ -25,6 +35,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except Stopped as error:
+            click.echo(f"\nstrata-train: {error}", err=True)
+            sys.exit(_INTERRUPTED)
         except TrainingError as error:
             message = str(error)
         except OSError as error:
@@ -40,57 +53,68 @@ def _importing() -> Iterator[None]:
         yield
 
 
-def _planned(flag: str, kind: click.IntRange | click.FloatRange, text: str) -> _Decorator:
-    """Declare a flag that sets a field of the plan, whose default it shows."""
-    default = getattr(Plan, flag.removeprefix("--").replace("-", "_"))
-    return click.option(flag, default=default, show_default=True, type=kind, metavar="N", help=text)
-
-
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(package_name="strata-training", prog_name="strata-train")
 def main() -> None:
-    r"""Train Keras CNNs and export them to ONNX with every layer addressable.
+    """Train Keras CNNs and export them to ONNX with every layer addressable.
 
     \b
     strata-train fit --data digits --network cnn --run digits
     strata-train export --from digits --model digits --models models
     strata-train verify models/digits/1/model.onnx --against digits
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 @main.command()
-@click.option("--data", required=True, metavar="NAME", help="What to learn from: digits.")
-@click.option("--network", required=True, metavar="NAME", help="What learns: cnn.")
-@click.option("--run", required=True, metavar="NAME", help="The run's name; it is written to runs/NAME.")
-@click.option("--overwrite", is_flag=True, help="Replace a run of that name.")
-@_planned(
-    "--seed",
-    click.IntRange(0, 2**32 - 1),
-    "Fixes the split, the first weights and the order: the same weights again on as many CPUs.",
-)
-@_planned("--epochs", click.IntRange(min=1), "The most epochs that are run.")
-@_planned("--patience", click.IntRange(min=1), "Stop after this many epochs without a lower validation loss.")
-@_planned("--batch-size", click.IntRange(min=1), "Pictures in one step.")
-@_planned("--learning-rate", click.FloatRange(min=0, min_open=True), "Adam's step size.")
-@_planned(
-    "--shift-pixels",
-    click.IntRange(min=0),
-    "Also learn from each picture moved by this in four directions; 0 for not.",
-)
-def fit(run: str, *, overwrite: bool, **plan: Any) -> None:
+@RUN_FLAGS
+@DATA_FLAGS
+@NETWORK_FLAGS
+@TRAINING_FLAGS
+@click.pass_context
+def fit(ctx: click.Context, /, run: str, *, resume: bool, config: Path | None, **given: Any) -> None:
     """Train a network and keep the best weights.
 
-    A fifth of the data is held out until the end. The run holds the model, its figures, the history of the
-    epochs, and one held-out picture of each class.
+    A fifth of the data is held out until the end. The run, runs/NAME, holds the model, its figures, the history of
+    the epochs, and what goes on after a kill.
     """
+    _train(ctx, run, config, given, ("data", "network"), resume=resume)
+
+
+@main.command()
+@RUN_FLAGS
+@TUNING_FLAGS
+@DATA_FLAGS
+@TRAINING_FLAGS
+@click.pass_context
+def finetune(ctx: click.Context, /, run: str, *, resume: bool, config: Path | None, **given: Any) -> None:
+    """Train a new head on a trained network, and some of its layers again.
+
+    Without other flags only the new last layer learns. With --freeze-until or --freeze all layers learn but those.
+    With --unfreeze-last the head learns first, then at a lower rate the layers before it as well. Batch
+    normalization that does not learn works as in inference.
+    """
+    _train(ctx, run, config, given, ("from", "data"), resume=resume)
+
+
+def _train(
+    ctx: click.Context,
+    run: str,
+    config: Path | None,
+    given: Mapping[str, Any],
+    required: Sequence[str],
+    *,
+    resume: bool,
+) -> None:
+    if resume and config:
+        raise click.UsageError("--resume takes the run's own config: leave --config out", ctx)
+    values = gather_again(ctx, given, runs.find_config(run)) if resume else gather(ctx, given, config, required)
     with _importing():
         from strata_training import fit, tables
 
-    report = None if is_terminal() else click.echo
-    done = fit.fit(Plan(**plan), run, overwrite=overwrite, report=report)
+    done = fit.fit(unflatten(values), run, resume=resume, report=click.echo)
     click.echo()
     show(tables.make_run_table(done))
     click.echo(f"\nNext: strata-train export --from {run} --model {run} --models models")

@@ -5,6 +5,8 @@
     ├── BadName       a name that cannot be a folder's
     ├── Exists        a run or a version that would be lost
     ├── Diverged      a training whose loss was never a number
+    ├── Stopped       a training that the user broke off and can go on with
+    ├── Changed       a setting that is not the one a run was started with
     ├── Unreadable    a file that is not what it should be: a run's record, a .keras file, an artifact
     ├── Unsupported   a network that cannot be exported with every layer addressable
     └── Mismatch      an artifact and a Keras model that are not the same network
@@ -37,6 +39,14 @@ class Exists(TrainingError):
 
 class Diverged(TrainingError):
     """The loss was never a number, so there are no weights to keep."""
+
+
+class Stopped(TrainingError):
+    """The user broke a training off, and can go on with it."""
+
+
+class Changed(TrainingError):
+    """A run that is gone on with keeps its settings."""
 
 
 class Unreadable(TrainingError):

@@ -31,7 +31,8 @@ def make_manifest(
     )
     if record:
         manifest.classes.extend(record.classes)
-        manifest.preprocessing.CopyFrom(record.preprocessing.to_message())
+        if record.preprocessing:
+            manifest.preprocessing.CopyFrom(record.preprocessing.to_message())
         manifest.training.CopyFrom(_make_figures(record))
     return manifest
 
@@ -63,9 +64,9 @@ def read_manifest(model: onnx.ModelProto) -> manifest_pb2.Manifest:
 
 def _make_figures(record: Record) -> catalog_pb2.TrainingFigures:
     return catalog_pb2.TrainingFigures(
-        data=record.plan.data,
+        data=record.training.data,
         data_digest=record.training.data_digest,
-        network=record.plan.network,
+        network=record.network,
         seed=record.plan.seed,
         epochs=record.training.epochs,
         training_rows=record.training.training_rows,

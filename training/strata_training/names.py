@@ -13,8 +13,13 @@ def check_name(what: str, name: str) -> None:
     Raises:
         BadName: it holds another character than a letter, a digit, `.`, `_` or `-`, or is too long.
     """
-    if not _PATTERN.fullmatch(name):
+    if not is_name(name):
         raise BadName(
             f"bad name of a {what}: expected 1 to 128 letters, digits, '.', '_' or '-', "
             f"a letter or digit first, received {name!r}"
         )
+
+
+def is_name(text: str) -> bool:
+    """Say whether a text can be such a name."""
+    return _PATTERN.fullmatch(text) is not None

@@ -1,9 +1,11 @@
 """What happens to a picture before it enters: the same in training and, through the manifest, in serving."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from strata.v1 import catalog_pb2
 
 
@@ -25,12 +27,24 @@ class Preprocessing:
 
     def apply(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return pictures of the right size and color as rows of the input: (rows, height, width, channels)."""
-        pixels = images.astype(np.float32) * np.float32(self.scale)
+        rows: npt.NDArray[np.float32] = self.normalize(images.astype(np.float32))
+        return rows
+
+    def normalize(self, pixels: Any) -> Any:
+        """Return float32 pixels, an array or a tensor, as rows of the input."""
+        pixels = pixels * np.float32(self.scale)
         if self.means:
-            pixels -= np.asarray(self.means, np.float32)
+            pixels = pixels - np.asarray(self.means, np.float32)
         if self.deviations:
-            pixels /= np.asarray(self.deviations, np.float32)
+            pixels = pixels / np.asarray(self.deviations, np.float32)
         return pixels
+
+    def as_picture(self, pixels: npt.NDArray[np.uint8]) -> Image.Image:
+        """Return one picture (height, width, channels), of its own color, as people look at it."""
+        if self.color == "COLOR_BGR":
+            pixels = pixels[..., ::-1]
+        # Pillow takes a grayscale picture without the axis of its one channel.
+        return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else np.ascontiguousarray(pixels))
 
     def to_message(self) -> catalog_pb2.Preprocessing:
         """Return it as the manifest holds it."""

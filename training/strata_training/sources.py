@@ -9,8 +9,9 @@ import keras
 
 import strata_training.networks.features  # noqa: F401 - a file may hold its layer, which Keras must know by then
 from strata_training.errors import NotFound, Unreadable
+from strata_training.functional import as_functional, input_names
 from strata_training.records import Record
-from strata_training.runs import find_run, is_run
+from strata_training.runs import find_run, is_run, is_started
 
 SUFFIX = ".keras"
 _LONGEST_REASON = 200
@@ -26,7 +27,18 @@ class Source:
     @property
     def network(self) -> str:
         """The network's name; empty for a model that no run of ours made."""
-        return self.record.plan.network if self.record else ""
+        return self.record.network if self.record else ""
+
+    @property
+    def input_name(self) -> str:
+        """The name of the first input."""
+        functional = as_functional(self.model)
+        return input_names(functional)[0] if functional is not None else ""
+
+
+def is_source(text: str) -> bool:
+    """Say whether a text stands for a run or a file, and not for a network's name."""
+    return text.endswith(SUFFIX) or is_started(text) or Path(text).is_file()
 
 
 def open_source(text: str) -> Source:
