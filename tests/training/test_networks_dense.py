@@ -86,6 +86,12 @@ def test_too_many_polynomial_features_are_refused_with_their_number() -> None:
         build("polynomial", (600, 600, 3), degree=16)
 
 
-def test_the_layer_refuses_a_degree_below_one() -> None:
-    with pytest.raises(ValueError, match="degree of at least 1, received 0"):
-        PolynomialFeatures(0)
+@pytest.mark.parametrize("degree", [0, -1, 17])
+def test_the_layer_refuses_a_degree_that_is_none(degree: int) -> None:
+    with pytest.raises(ValueError, match=f"degree from 1 to 16, received {degree}"):
+        PolynomialFeatures(degree)
+
+
+def test_the_layer_itself_refuses_more_features_than_fit_as_a_file_may_ask_for_them() -> None:
+    with pytest.raises(ValueError, match="at most 200,000 polynomial features"):
+        PolynomialFeatures(16)(np.zeros((1, 1000), np.float32))

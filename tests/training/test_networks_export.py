@@ -1,5 +1,7 @@
 """Every network becomes an artifact that computes the same, layer by layer."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,17 @@ def test_a_grouped_convolution_and_an_exact_gelu_are_exported() -> None:
     rows = parity.measure(traced, exported, networks.Tolerance(absolute=1e-6, relative=1e-6))
     parity.require(rows)
     assert rows[-1].largest_magnitude > 10
+
+
+def test_the_command_knows_the_layer_of_a_file_that_holds_polynomial_features(tmp_path: Path) -> None:
+    """In a process of its own, in which nothing else has made the layer known to Keras."""
+    network = networks.find("polynomial")
+    network.build((2,), 2, networks.make_options(network, {}), []).save(tmp_path / "circles.keras")
+    strata_train = Path(sys.executable).with_name("strata-train")
+    command = [strata_train, "export", "--from", "circles.keras", "--model", "circles", "--models", "models"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "models/circles/1/model.onnx").is_file()
 
 
 def test_polynomial_features_learn_nothing_by_themselves() -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from strata_training.networks.polynomial import HIGHEST_DEGREE, MOST_FEATURES
+
 
 @keras.saving.register_keras_serializable(package="strata")
 class PolynomialFeatures(keras.layers.Layer):  # type: ignore[misc] # Keras has no types
@@ -17,15 +19,22 @@ class PolynomialFeatures(keras.layers.Layer):  # type: ignore[misc] # Keras has 
     """
 
     def __init__(self, degree: int = 2, **kwargs: Any) -> None:
-        """Set the highest degree, at least 1."""
+        """Set the highest degree, from 1 to `HIGHEST_DEGREE`."""
         super().__init__(**kwargs)
-        if degree < 1:
-            raise ValueError(f"expected a degree of at least 1, received {degree}")
+        if not 1 <= degree <= HIGHEST_DEGREE:
+            raise ValueError(f"expected a degree from 1 to {HIGHEST_DEGREE}, received {degree}")
         self.degree = degree
         self._factors: Sequence[Any] = []
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
-        """List the factors of each feature: for each degree a column for each factor."""
+        """List the factors of each feature: for each degree a column for each factor.
+
+        Raises:
+            ValueError: there are more features than `MOST_FEATURES`, which a stranger's file may ask for.
+        """
+        features = count_features(input_shape[-1], self.degree)
+        if features > MOST_FEATURES:
+            raise ValueError(f"expected at most {MOST_FEATURES:,} polynomial features, received {features:.3g}")
         places = range(input_shape[-1])
         self._factors = [
             np.array(list(itertools.combinations_with_replacement(places, degree)), np.int32)

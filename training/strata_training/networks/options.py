@@ -6,6 +6,7 @@ from typing import Any
 
 from strata_training.errors import NotFound, Unsupported
 from strata_training.networks.network import Network
+from strata_training.networks.polynomial import HIGHEST_DEGREE
 
 PADDINGS = ("same", "valid")
 OUTPUTS = ("softmax", "sigmoid")
@@ -13,8 +14,6 @@ OUTPUTS = ("softmax", "sigmoid")
 _LARGEST = 2**16
 # What else is in Keras's module of them; glu halves the number of channels.
 _NO_ACTIVATIONS = {"get", "serialize", "deserialize", "glu"}
-# Far beyond what float32 can hold of most values, and what is told of the number of features stays readable.
-_HIGHEST_DEGREE = 16
 
 
 def make_options(network: Network, given: Mapping[str, Any]) -> Any:
@@ -50,7 +49,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_degree(value: Any) -> bool:
-    return _is_count(value) and value <= _HIGHEST_DEGREE
+    return _is_count(value) and value <= HIGHEST_DEGREE
 
 
 def _are_counts(value: Any) -> bool:
@@ -78,7 +77,7 @@ _CHECKS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "activation": ("one of Keras's, such as relu, tanh or linear", _is_activation),
     "units": (f"numbers from 1 to {_LARGEST:,}", _are_counts),
     "dropout": ("a share from 0 to below 1", _is_share),
-    "degree": (f"a whole number from 1 to {_HIGHEST_DEGREE}", _is_degree),
+    "degree": (f"a whole number from 1 to {HIGHEST_DEGREE}", _is_degree),
     "output": (" or ".join(OUTPUTS), OUTPUTS.__contains__),
     "weights": ("none, imagenet or a file's path", lambda value: isinstance(value, str) and value != ""),
 }

@@ -16,6 +16,10 @@ MOST_FEATURES = 200_000
 """More would be a dense layer of gigabytes for a few hundred classes, and of no use."""
 
 
+HIGHEST_DEGREE = 16
+"""Far beyond what float32 can hold of most values."""
+
+
 @dataclass(frozen=True)
 class PolynomialOptions:
     """What is chosen of the polynomial network."""
