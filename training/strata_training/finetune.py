@@ -8,7 +8,7 @@ from strata_training import networks
 from strata_training.augmentation import make_layers
 from strata_training.course import Course
 from strata_training.data import DataSet
-from strata_training.errors import Mismatch
+from strata_training.errors import Mismatch, NotFound
 from strata_training.freezing import Layers
 from strata_training.head import replace_head
 from strata_training.preprocessing import Preprocessing
@@ -62,7 +62,9 @@ def _plan_stages(plan: Plan, tuning: Tuning, model: keras.Model) -> list[Stage]:
                 layers.learners(layers.head | layers.last(tuning.unfreeze_last, frozen)),
             ),
         ]
-    learning = layers.all - frozen if frozen else layers.head
+    learning = layers.weighted - frozen if frozen else layers.head
+    if not learning:
+        raise NotFound("no layer is left to learn: all with weights are frozen")
     return [Stage(plan.epochs, plan.learning_rate, layers.learners(learning))]
 
 

@@ -18,9 +18,9 @@ class Layers:
         self._places = {name: place for place, name in enumerate(self._layers)}
 
     @property
-    def all(self) -> frozenset[str]:
-        """The names of all."""
-        return frozenset(self._layers)
+    def weighted(self) -> frozenset[str]:
+        """Those that have weights."""
+        return frozenset(self._weighted())
 
     @property
     def head(self) -> frozenset[str]:
