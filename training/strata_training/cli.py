@@ -173,3 +173,21 @@ def verify(artifact: Path, against: str) -> None:
     show(tables.make_parity_table(comparison.layers, comparison.parity))
     parity.require(comparison.parity)
     click.echo(f"\n{artifact} computes what {against} computes.")
+
+
+@main.command()
+@click.option("--run", required=True, metavar="NAME", help="The run's name.")
+def report(run: str) -> None:
+    """Write a page about a run, to look at in a browser.
+
+    One file that loads nothing: curves, confusion matrix, worst mistakes, filters, feature maps, every layer with its
+    formulas, and parity. The pictures lie beside it as PNG files. An older report is replaced.
+    """
+    with _importing():
+        from strata_training.report import write_report
+
+    with waiting("drawing"):
+        written = write_report(run)
+    size = filesize.decimal(written.page.stat().st_size)
+    click.echo(f"{written.page}: {size}, and {written.pictures} pictures beside it")
+    click.echo(f"\nNext: strata-train export --from {run} --model {run} --models models")
