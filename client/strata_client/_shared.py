@@ -221,7 +221,11 @@ def _read_receptive_field(message: catalog_pb2.ReceptiveField) -> ReceptiveField
     return ReceptiveField(size=tuple(message.size), stride=tuple(message.stride))
 
 
-_COLORS: dict[int, str] = {catalog_pb2.COLOR_GRAYSCALE: "grayscale", catalog_pb2.COLOR_RGB: "rgb"}
+_COLORS: dict[int, str] = {
+    catalog_pb2.COLOR_GRAYSCALE: "grayscale",
+    catalog_pb2.COLOR_RGB: "rgb",
+    catalog_pb2.COLOR_BGR: "bgr",
+}
 _RESAMPLINGS: dict[int, str] = {
     catalog_pb2.RESAMPLING_NEAREST: "nearest",
     catalog_pb2.RESAMPLING_BILINEAR: "bilinear",

@@ -71,7 +71,7 @@ class Preprocessing:
     input: str
     """The input that takes the picture."""
     color: str
-    """`grayscale` or `rgb`."""
+    """`grayscale`, `rgb` or `bgr`."""
     resampling: str
     """`nearest` or `bilinear`: how a picture of another size is resized."""
     scale: float

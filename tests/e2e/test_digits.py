@@ -68,7 +68,7 @@ def test_the_held_out_accuracy_is_at_least_98_percent_on_a_fifth_of_the_data(dig
 def test_the_history_has_a_row_for_each_epoch(digits: Digits) -> None:
     with (digits.run / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["epoch"]) for row in rows] == list(range(len(rows)))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, len(rows) + 1))
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
 
 

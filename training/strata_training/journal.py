@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+import strata_training.networks.features  # noqa: F401 - a checkpoint may hold its layers
 from strata_training.errors import Unreadable
 from strata_training.runs import CHECKPOINTS, HISTORY, MODEL
 
