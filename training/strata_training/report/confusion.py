@@ -75,8 +75,8 @@ def list_pairs(counts: Counts, classes: Sequence[str]) -> list[Pair]:
 def draw_confusion(counts: Counts, classes: Sequence[str]) -> Picture:
     """Draw the matrix: with names and numbers for a few classes, as a map for many."""
     few = len(classes) <= _MOST_WITH_NUMBERS
-    side = min(9.5, 2.8 + 0.4 * len(classes))
-    figure = make_figure(side + 0.8, side)
+    side = min(8.5, 2.8 + 0.4 * len(classes))
+    figure = make_figure(1.12 * side + 0.9, side)
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # By the square root: a few mistakes among many examples would else be as white as none.

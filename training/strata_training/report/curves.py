@@ -42,6 +42,7 @@ def _draw(axes: Axes, epochs: Sequence[Epoch], best: int, figure: str) -> None:
     for before, after in itertools.pairwise(epochs):
         if before.stage != after.stage:
             _mark_stage(axes, before.epoch + 0.5, after.stage)
+            axes.margins(y=0.15)  # so that the lines leave the mark alone
     axes.set(xlabel="epoch", title=figure.capitalize(), xlim=(min(numbers) - 0.5, max(numbers) + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color="#dddddd", linewidth=0.6)

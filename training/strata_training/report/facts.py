@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from strata_training.records import Figures, Plan, Record
+from strata_training.records import Figures, Plan, Record, Tuning
 from strata_training.report.wording import shorten
 from strata_training.runs import Run
 
@@ -64,7 +64,15 @@ def describe_network(record: Record) -> str:
         return f"{record.network}{options}"
     # Of a path its end alone: a report is handed on.
     origin = shorten(PurePath(plan.tuning.origin).name)
-    return f"{record.network or 'a network'}{options}, fine-tuned from {origin}"
+    return f"{record.network or 'a network'}{options}, fine-tuned from {origin}{_describe_freezing(plan.tuning)}"
+
+
+def _describe_freezing(tuning: Tuning) -> str:
+    frozen = [f"up to {tuning.freeze_until}"] * bool(tuning.freeze_until) + list(tuning.freeze)
+    said = f"; frozen: {shorten(', '.join(frozen))}" if frozen else ""
+    return (
+        f"{said}; in a second stage the last {tuning.unfreeze_last} layers learn too" if tuning.unfreeze_last else said
+    )
 
 
 def describe_training(plan: Plan, reached: Figures) -> str:

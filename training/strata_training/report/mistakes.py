@@ -11,10 +11,12 @@ from PIL import Image
 from strata_training.evaluation import Evaluation
 from strata_training.preprocessing import Preprocessing
 from strata_training.report.picture import Picture, from_image
+from strata_training.report.wording import shorten
 
 # Large enough to see, small enough that 24 of them are no burden to a page.
 _SIDE = 160
 _VALUES_SHOWN = 6
+_LONGEST_NAME = 40
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Mistake:
 
 def list_mistakes(evaluation: Evaluation, classes: Sequence[str], preprocessing: Preprocessing | None) -> list[Mistake]:
     """Return the mistakes that a run keeps, the worst first."""
+    names = [shorten(name, _LONGEST_NAME) for name in classes]
     found = []
     for number, (row, example) in enumerate(zip(evaluation.mistakes, evaluation.pictures, strict=True), 1):
         true, scores = int(evaluation.labels[row]), evaluation.scores[row]
@@ -43,7 +46,7 @@ def list_mistakes(evaluation: Evaluation, classes: Sequence[str], preprocessing:
             alt = f"Mistake {number}: an example of class #{true}, taken for class #{said}."
             picture = from_image(f"mistake-{number:02}.png", _bring_to_size(preprocessing.as_picture(example)), alt)
         values = "" if picture else _show_values(example)
-        found.append(Mistake(classes[true], classes[said], float(scores[said]), float(scores[true]), picture, values))
+        found.append(Mistake(names[true], names[said], float(scores[said]), float(scores[true]), picture, values))
     return found
 
 

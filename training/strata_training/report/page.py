@@ -34,6 +34,7 @@ FOLDER = "report"
 PAGE = "index.html"
 
 _HERE = Path(__file__).parent
+_LONGEST_BESIDE_A_ROW = 13
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def _show_maps(run: Run, network: Trace) -> list[FeatureMaps]:
     if preprocessing is None or len(network.inputs) != 1:
         return []
     samples = read_samples(run.folder / runs.SAMPLES, classes, preprocessing, network.inputs[0].tensor.shape[1:])
-    return show_feature_maps(network, samples, make_labels(classes), preprocessing)
+    return show_feature_maps(network, samples, make_labels(classes, _LONGEST_BESIDE_A_ROW), preprocessing)
 
 
 def _list_pictures(content: dict[str, Any]) -> list[Picture]:

@@ -32,12 +32,12 @@ def shorten(text: str, longest: int = _LONGEST_IN_PAGE) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def make_labels(classes: Sequence[str]) -> list[str]:
+def make_labels(classes: Sequence[str], longest: int = _LONGEST_IN_PICTURE) -> list[str]:
     """Return for each class what stands for it in a picture: its name, or '#' and its number.
 
     The number is for a name that the font cannot draw, and for those that are the same once they are cut.
     """
-    short = [shorten(name, _LONGEST_IN_PICTURE) for name in classes]
+    short = [shorten(name, longest) for name in classes]
     counts = Counter(short)
     return [label if counts[label] == 1 and _can_draw(label) else f"#{number}" for number, label in enumerate(short)]
 
