@@ -11,7 +11,7 @@ from strata_training import runs
 from strata_training.data import DataSet
 from strata_training.evaluation import Evaluation
 from strata_training.fit import write_samples
-from strata_training.journal import Epoch
+from strata_training.history import Epoch
 from strata_training.preprocessing import Preprocessing
 from strata_training.records import Figures, Plan, Record, Tuning
 

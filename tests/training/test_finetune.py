@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,7 +42,7 @@ def plan(base: Run, monkeypatch: pytest.MonkeyPatch) -> Plan:
     )
 
 
-def tune(plan: Plan, name: str, **changes: object) -> Run:
+def tune(plan: Plan, name: str, **changes: Any) -> Run:
     assert plan.tuning
     return fit.fit(dataclasses.replace(plan, tuning=dataclasses.replace(plan.tuning, **changes)), name, report=silent)
 

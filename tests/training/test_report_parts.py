@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from strata_training import data
 from strata_training.evaluation import Evaluation
-from strata_training.journal import Epoch
+from strata_training.history import Epoch
 from strata_training.layers import count_multiply_adds
 from strata_training.networks.features import PolynomialFeatures
 from strata_training.preprocessing import Preprocessing

@@ -14,7 +14,7 @@ from strata_training.finetune import plan_tuning
 from strata_training.journal import Journal
 from strata_training.keeper import Report
 from strata_training.libraries import training_versions
-from strata_training.names import is_name
+from strata_training.names import file_names
 from strata_training.preprocessing import Preprocessing
 from strata_training.records import Figures, Plan, Record
 from strata_training.runs import Run
@@ -68,17 +68,14 @@ def _finish(folder: Path, plan: Plan, course: Course, parts: Split, journal: Jou
 
 
 def write_samples(folder: Path, dataset: DataSet, held_out: data.Rows, preprocessing: Preprocessing) -> None:
-    """Write the first held-out picture of each class as CLASS.png, whether or not it is classified right.
-
-    A class whose name cannot be a file's is written as its number, from 0.
-    """
+    """Write the first held-out picture of each class as CLASS.png, whether or not it is classified right."""
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed while it wrote them
     folder.mkdir()
-    for label, name in enumerate(dataset.classes):
+    for label, name in enumerate(file_names(dataset.classes)):
         rows = held_out[dataset.labels[held_out] == label]
         if len(rows):
             picture = preprocessing.as_picture(dataset.inputs[rows[0]])
-            picture.save(folder / f"{name if is_name(name) else label}.png")
+            picture.save(folder / f"{name}.png")
 
 
 def _describe(dataset: DataSet, parts: Split, journal: Journal, evaluation: Evaluation, loss: float) -> Figures:

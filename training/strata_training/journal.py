@@ -1,35 +1,17 @@
 """What a training has done so far, epoch by epoch, in the run's folder: enough to go on after a kill."""
 
-import csv
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 
 import keras
 
 import strata_training.networks.features  # noqa: F401 - a checkpoint may hold its layers
 from strata_training.errors import Unreadable
+from strata_training.history import Epoch, read_history, write_history
 from strata_training.runs import CHECKPOINTS, HISTORY, MODEL
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The figures of one epoch: a row of `history.csv`, whose columns are these."""
-
-    epoch: int
-    """From 1."""
-    stage: int
-    """From 1; fine-tuning may have two."""
-    learning_rate: float
-    accuracy: float
-    """Share of what was learned from that was classified right, on the way, 0..1."""
-    loss: float
-    val_accuracy: float
-    val_loss: float
-    """What the best epoch is chosen by."""
 
 
 class Journal:
@@ -42,12 +24,14 @@ class Journal:
             Unreadable: the history is damaged, or shorter than what the checkpoint has seen.
         """
         self._folder = folder
+        path = folder / HISTORY
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
         self._checkpoint = max(self._checkpoints(), key=_number, default=None)
         # A row, or the best model, may be of an epoch that was killed before its checkpoint: it is done again.
-        self.epochs = self._read_history()[: _number(self._checkpoint) if self._checkpoint else 0]
-        if self._checkpoint and len(self.epochs) != _number(self._checkpoint):
-            raise Unreadable(f"{folder / HISTORY}: expected {_number(self._checkpoint)} epochs, as the checkpoint has")
+        count = _number(self._checkpoint) if self._checkpoint else 0
+        self.epochs = read_history(path)[:count] if count else []
+        if len(self.epochs) != count:
+            raise Unreadable(f"{path}: expected {count} epochs, as the checkpoint has")
 
     @property
     def best(self) -> Epoch | None:
@@ -72,7 +56,8 @@ class Journal:
         self.epochs.append(epoch)
         if self.best is epoch:
             _save(model, self._folder / MODEL)
-        self._write_history()
+        with _replacing(self._folder / HISTORY) as draft:
+            write_history(draft, self.epochs)
         before = list(self._checkpoints())
         _save(model, self._folder / CHECKPOINTS / f"{epoch.epoch}.keras")
         for path in before:
@@ -80,27 +65,6 @@ class Journal:
 
     def _checkpoints(self) -> Iterator[Path]:
         return (path for path in (self._folder / CHECKPOINTS).glob("*.keras") if path.stem.isdecimal())
-
-    def _read_history(self) -> list[Epoch]:
-        path = self._folder / HISTORY
-        if not path.exists():
-            return []
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                return [_read_epoch(row) for row in csv.DictReader(file)]
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unreadable(f"{path} is damaged: {error}") from error
-
-    def _write_history(self) -> None:
-        with _replacing(self._folder / HISTORY) as draft, draft.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(asdict(self.epochs[0]))
-            rows.writerows(map(astuple, self.epochs))
-
-
-def _read_epoch(row: Mapping[str, str]) -> Epoch:
-    rest = [field.name for field in fields(Epoch) if field.name not in {"epoch", "stage"}]
-    return Epoch(int(row["epoch"]), int(row["stage"]), *(float(row[name]) for name in rest))
 
 
 def _number(checkpoint: Path) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from strata_training.journal import Epoch, Journal
+from strata_training.history import Epoch
+from strata_training.journal import Journal
 
 Report = Callable[[str], None]
 

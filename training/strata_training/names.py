@@ -1,6 +1,7 @@
 """The names of runs and models: each becomes a folder's."""
 
 import re
+from collections.abc import Sequence
 
 from strata_training.errors import BadName
 
@@ -23,3 +24,8 @@ def check_name(what: str, name: str) -> None:
 def is_name(text: str) -> bool:
     """Say whether a text can be such a name."""
     return _PATTERN.fullmatch(text) is not None
+
+
+def file_names(classes: Sequence[str]) -> list[str]:
+    """Return a name for a file of each class: its own, or _NUMBER from 0 where that cannot be one; none begins so."""
+    return [name if is_name(name) else f"_{label}" for label, name in enumerate(classes)]

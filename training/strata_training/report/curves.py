@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from strata_training.journal import Epoch
+from strata_training.history import Epoch
 from strata_training.report.picture import Picture, from_figure, make_figure
 
 # Of Okabe and Ito's palette, which people who see few colors can tell apart; the dashes say the same without color.

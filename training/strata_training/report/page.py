@@ -12,6 +12,7 @@ from markupsafe import Markup
 from strata_training import runs
 from strata_training.evaluation import read_evaluation
 from strata_training.folders import fresh_folder
+from strata_training.history import read_history
 from strata_training.report.agreement import compare
 from strata_training.report.boundary import show_boundary
 from strata_training.report.confusion import draw_confusion, list_pairs, make_rows
@@ -20,7 +21,6 @@ from strata_training.report.facts import is_no_better, list_facts
 from strata_training.report.feature_maps import FeatureMaps, show_feature_maps
 from strata_training.report.filters import show_filters
 from strata_training.report.formulas import make_layer_table
-from strata_training.report.history import read_history
 from strata_training.report.mistakes import list_mistakes
 from strata_training.report.picture import Picture, plain_style
 from strata_training.report.samples import read_samples

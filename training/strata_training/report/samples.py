@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from strata_training.names import is_name
+from strata_training.names import file_names
 from strata_training.preprocessing import Preprocessing
 
 _MOST = 4
@@ -30,12 +30,12 @@ def read_samples(
     """Return at most four pictures of a run, of classes far apart; what is no such picture is passed over.
 
     Args:
-        folder: with CLASS.png, or the class's number where its name cannot be a file's.
+        folder: as `fit` writes it.
         classes: the names.
         preprocessing: of the network; it knows the order of the colors.
         shape: of a picture: (height, width, channels).
     """
-    paths = [folder / f"{name if is_name(name) else label}.png" for label, name in enumerate(classes)]
+    paths = [folder / f"{name}.png" for name in file_names(classes)]
     there = [label for label, path in enumerate(paths) if path.is_file()]
     chosen = [there[place] for place in np.linspace(0, len(there) - 1, min(_MOST, len(there))).astype(int)]
     read = [Sample(label, pixels) for label in chosen if (pixels := _read(paths[label], preprocessing)) is not None]
