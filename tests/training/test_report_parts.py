@@ -139,7 +139,7 @@ def test_first_weights_are_pictures_where_they_belong_to_pixels() -> None:
 def test_samples_come_back_in_the_order_of_colors_that_the_network_takes(tmp_path: Path) -> None:
     red = np.zeros((2, 2, 3), np.uint8)
     red[..., 0] = 255
-    Image.fromarray(red).save(tmp_path / "1.png")  # of a class whose name cannot be a file's
+    Image.fromarray(red).save(tmp_path / "_1.png")  # of a class whose name cannot be a file's
     (tmp_path / "b.png").write_bytes(b"damaged")
     (sample,) = read_samples(tmp_path, ["b", "a/a"], Preprocessing("image", "COLOR_BGR"), (2, 2, 3))
     assert sample.label == 1
