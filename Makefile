@@ -42,7 +42,7 @@ test: setup ## Run the tests, with a real server on a free port
 	$(BIN)/python -m pytest $(TESTS)
 
 .PHONY: test-full
-test-full: setup ## Run the heavy tests: large networks, every layer of each, about three minutes
+test-full: setup ## Run the heavy tests: large networks, every layer of each, about ten minutes
 	$(BIN)/python -m pytest -m full_size $(TESTS)
 
 .PHONY: check
@@ -86,6 +86,10 @@ check-lock: | $(filter .uv/bin/uv,$(UV))
 .PHONY: bench
 bench: setup ## Measure the figures that the README quotes
 	$(BIN)/python -m benchmarks.slices
+
+.PHONY: course
+course: setup ## Run what a CNN course claims, and print the tables of docs/course.md
+	$(BIN)/python -m benchmarks.course
 
 .PHONY: deploy-test
 deploy-test: setup ## Bring the docker-compose stack up, ask it, and tear it down (exit 2 without Docker)
