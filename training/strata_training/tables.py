@@ -38,7 +38,7 @@ def make_run_table(run: Run) -> Table:
     table.add_row("", f"{reached.validation_rows:,} to choose the epoch, {reached.test_rows:,} held out")
     table.add_row("classes", escape(_describe_balance(reached.class_counts)))
     if reached.skipped:
-        table.add_row("skipped", f"{len(reached.skipped):,} files")
+        table.add_row("skipped", f"{len(reached.skipped):,} file{'s' if len(reached.skipped) > 1 else ''}")
         for reason in reached.skipped[:_SKIPPED_SHOWN]:
             table.add_row("", escape(reason))
     table.add_row("network", f"{run.record.network or escape(_origin(plan))}, seed {plan.seed}")
