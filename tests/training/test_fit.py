@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from strata_training import data, fit, networks, runs
-from strata_training.errors import Diverged, Exists, Unreadable
+from strata_training.errors import Changed, Diverged, Exists, Stopped, Unreadable
 from strata_training.preprocessing import Preprocessing
 from strata_training.records import Plan, read_record
 from strata_training.runs import find_run, new_run
@@ -26,6 +26,7 @@ def test_a_run_holds_the_model_its_record_its_history_and_the_samples(finished: 
     assert {path.name for path in finished.run.folder.iterdir()} - {"report"} == {  # another test may have made one
         "checkpoints",
         "config.toml",
+        "data.sha256",
         "held_out.npz",
         "history.csv",
         "logs",
@@ -196,3 +197,19 @@ def test_a_class_whose_name_cannot_be_a_files_has_its_number_as_one(tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["1.png", "_1.png", "_2.png"]
     with Image.open(tmp_path / "samples" / "_1.png") as sample:
         np.testing.assert_array_equal(np.asarray(sample), pictures[1, ..., 0])
+
+
+def test_a_run_is_not_gone_on_with_other_examples(empty_folder: Path) -> None:
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 8, 8), np.uint8)
+    np.savez(empty_folder / "small.npz", x=pictures, y=np.arange(30) % 2)
+    plan = Plan("small.npz", "mlp", epochs=2)
+    with pytest.raises(Stopped):
+        fit.fit(plan, "small", report=stop)
+    np.savez(empty_folder / "small.npz", x=pictures[::-1], y=np.arange(30) % 2)
+    with pytest.raises(Changed, match=r"'small\.npz' has changed since the run began"):
+        fit.fit(plan, "small", resume=True, report=silent)
+    np.savez(empty_folder / "small.npz", x=pictures, y=np.arange(30) % 2)
+    assert fit.fit(plan, "small", resume=True, report=silent).record.training.epochs == 2

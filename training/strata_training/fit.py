@@ -8,6 +8,7 @@ from strata_training.config import write_plan
 from strata_training.course import Course
 from strata_training.data import DataSet, Split
 from strata_training.devices import scope
+from strata_training.errors import Changed
 from strata_training.evaluation import Evaluation, evaluate
 from strata_training.examples import take
 from strata_training.finetune import plan_tuning
@@ -41,12 +42,21 @@ def fit(plan: Plan, name: str, *, resume: bool = False, report: Report = print) 
         make_repeatable(plan.seed)
         with scope(plan.strategy):
             course = plan_tuning(plan, plan.tuning) if plan.tuning else plan_scratch(plan)
+            _check_data(folder / runs.DATA_DIGEST, course.dataset)
             parts = data.split(course.dataset, plan.seed, plan.samples_per_class)
             learned = take(course.dataset, parts.training, course.preprocessing, plan.shift)
             chosen_by = take(course.dataset, parts.validation, course.preprocessing)
             journal = train(folder, plan, course.build, course.stages, (learned, chosen_by), report)
             record = _finish(folder, plan, course, parts, journal)
     return Run(runs.RUNS / name, record)
+
+
+def _check_data(path: Path, dataset: DataSet) -> None:
+    """Note what a run learns from, and refuse to go on with anything else."""
+    if not path.exists():
+        path.write_text(f"{dataset.digest}\n", encoding="utf-8")
+    elif path.read_text(encoding="utf-8").strip() != dataset.digest:
+        raise Changed(f"{dataset.name!r} has changed since the run began: it holds other examples, or other classes")
 
 
 def _finish(folder: Path, plan: Plan, course: Course, parts: Split, journal: Journal) -> Record:

@@ -15,6 +15,8 @@ from strata_training.records import Record, read_record
 RUNS = Path("runs")
 CONFIG = "config.toml"
 """What the run was told: `--config` reads it."""
+DATA_DIGEST = "data.sha256"
+"""Of the examples, so that nobody goes on with others."""
 HISTORY = "history.csv"
 CHECKPOINTS = "checkpoints"
 """The state after the last epoch; all that is needed to go on."""
