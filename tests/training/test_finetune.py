@@ -69,10 +69,20 @@ def same(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
         ({"freeze_until": "pool2"}, ["dense1", "predictions"]),
         ({"freeze": ("conv*",)}, ["dense1", "predictions"]),
         ({"freeze_until": "conv1", "freeze": ("dense1",)}, ["conv2", "predictions"]),
+        ({"freeze": ("none",)}, ["conv1", "conv2", "dense1", "predictions"]),
         ({"unfreeze_last": 1}, ["dense1", "predictions"]),
         ({"unfreeze_last": 9, "freeze_until": "conv1"}, ["conv2", "dense1", "predictions"]),
     ],
-    ids=["the head alone", "until conv1", "until pool2", "a pattern", "both", "one unfrozen", "all but conv1 unfrozen"],
+    ids=[
+        "the head alone",
+        "until conv1",
+        "until pool2",
+        "a pattern",
+        "both",
+        "nothing",
+        "one unfrozen",
+        "all but conv1 unfrozen",
+    ],
 )
 def test_what_is_frozen_stays_bit_for_bit_and_the_rest_learns(
     base: Run, plan: Plan, changes: dict[str, object], learned: list[str], request: pytest.FixtureRequest

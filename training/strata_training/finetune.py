@@ -19,6 +19,8 @@ from strata_training.stages import Stage, find_output
 
 # The second stage starts from weights that are good already: Keras's guide to fine-tuning wants its rate very low.
 _SLOWER = 10
+_NOTHING = ("none",)
+"""In place of patterns: every layer learns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ def plan_tuning(plan: Plan, tuning: Tuning) -> Course:
 
 def _plan_stages(plan: Plan, tuning: Tuning, model: keras.Model) -> list[Stage]:
     layers = Layers(model)
-    frozen = layers.up_to(tuning.freeze_until) | layers.matching(tuning.freeze)
+    patterns = () if tuning.freeze == _NOTHING else tuning.freeze
+    frozen = layers.up_to(tuning.freeze_until) | layers.matching(patterns)
     if tuning.unfreeze_last:
         return [
             Stage(plan.epochs, plan.learning_rate, layers.learners(layers.head)),
@@ -62,7 +65,7 @@ def _plan_stages(plan: Plan, tuning: Tuning, model: keras.Model) -> list[Stage]:
                 layers.learners(layers.head | layers.last(tuning.unfreeze_last, frozen)),
             ),
         ]
-    learning = layers.weighted - frozen if frozen else layers.head
+    learning = layers.weighted - frozen if tuning.freeze or tuning.freeze_until else layers.head
     if not learning:
         raise NotFound("no layer is left to learn: all with weights are frozen")
     return [Stage(plan.epochs, plan.learning_rate, layers.learners(learning))]

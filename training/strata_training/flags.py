@@ -134,7 +134,12 @@ TUNING_FLAGS = _together(
     ),
     _switch("--keep-head", "Keep the last layer: the classes are the same, in the same order."),
     _flag("--freeze-until", None, "LAYER", "This layer and all before it never learn."),
-    _flag("--freeze", _Several(click.STRING), "PATTERN,...", "Layers that do not learn, such as 'conv1,block2_*'."),
+    _flag(
+        "--freeze",
+        _Several(click.STRING),
+        "PATTERN,...",
+        "Layers that do not learn, such as 'conv1,block2_*'; none lets all learn.",
+    ),
     _flag("--unfreeze-last", click.IntRange(min=0), "N", "The last N layers before the head learn in a second stage."),
     _flag("--unfreeze-epochs", click.IntRange(min=0), "N", "The most epochs of it.  [default: --epochs]"),
     _flag(

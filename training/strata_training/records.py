@@ -24,7 +24,7 @@ class Tuning:
     keep_head: bool = False
     """Whether the last layer stays, for the same classes."""
     freeze: tuple[str, ...] = ()
-    """Patterns of the names of layers that do not learn."""
+    """Patterns of the names of layers that do not learn; `none` alone lets every layer learn."""
     freeze_until: str = ""
     """This layer and those before it never learn."""
     unfreeze_last: int = 0
