@@ -61,6 +61,23 @@ class SliceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchSettings:
+    """How rows of several requests run together, and how many may wait."""
+
+    rows: int = 0
+    """Largest batch, in rows, and the size of the tiles of a larger request; 0 for the fastest, which is measured."""
+
+    wait_us: int = 0
+    """Longest wait of a request for others to run with, in microseconds; 0 for none."""
+
+    queue_rows: int = 4096
+    """Most rows that wait for one model."""
+
+    queue_bytes: int = 512 * MIB
+    """Most bytes of rows that wait for one model."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How the server runs."""
 
@@ -82,6 +99,15 @@ class Settings:
     drain_s: int = 30
     """Longest wait for open calls when the server stops, in seconds."""
 
+    transport: str = "queue"
+    """queue drives grpcio's completion queue directly; public is grpcio's public server, a thread for each call."""
+
+    workers: int = 1
+    """Processes that share the gRPC port."""
+
+    worker_timeout_s: int = 10
+    """Longest silence of a worker before it is replaced, in seconds."""
+
     limits: Limits = Limits()
     """What one request may ask for."""
 
@@ -90,3 +116,6 @@ class Settings:
 
     slices: SliceSettings = SliceSettings()
     """Which slices are kept ready."""
+
+    batches: BatchSettings = BatchSettings()
+    """How rows of several requests run together."""

@@ -1,6 +1,6 @@
 """The transport: grpcio's public threaded server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -27,22 +27,33 @@ _FILES = (catalog_pb2, inference_pb2, open_inference_pb2, health_pb2, reflection
 class GrpcServer:
     """Serves methods, grpc.health.v1 and reflection on one port."""
 
-    def __init__(self, address: Address, *, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        max_message_bytes: int,
+        shares_port: bool = False,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take the port, without answering on it yet.
 
         Args:
             address: where to listen; port 0 takes a free one.
             max_message_bytes: the largest request, after decompression, and the largest answer.
+            shares_port: whether other processes listen on the same port.
+            beat: called at least once a second, once started, for as long as calls are received.
 
         Raises:
             StartError: the port cannot be had.
         """
         self._max_message_bytes = max_message_bytes
         self._calls = Calls()
+        self._beat = beat
         self._health = health.HealthServicer()
         self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
         self._server = grpc.server(
-            ThreadPoolExecutor(_CALLS_BEGUN, thread_name_prefix="call"), options=_options(max_message_bytes)
+            ThreadPoolExecutor(_CALLS_BEGUN, thread_name_prefix="call"),
+            options=_options(max_message_bytes, shares_port=shares_port),
         )
         try:
             self.port = self._server.add_insecure_port(str(address))
@@ -91,7 +102,7 @@ class GrpcServer:
         return answer(self._calls, method, data, deadline, self._max_message_bytes)
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),  # `answer` bounds it, with a better message
@@ -101,5 +112,5 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", 10 * _MINUTE_MS),
         ("grpc.max_connection_age_ms", 60 * _MINUTE_MS),
         ("grpc.max_connection_age_grace_ms", 5 * _MINUTE_MS),
-        ("grpc.so_reuseport", 0),  # a second server on a taken port must fail, not share it
+        ("grpc.so_reuseport", int(shares_port)),  # a second server on a taken port must fail, not share it
     ]
