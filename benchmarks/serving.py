@@ -1,7 +1,6 @@
 """The server's own parts, put together in this process as `strata-server` puts them, for one artifact."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import onnxruntime
@@ -32,7 +31,11 @@ def serve(artifact: Path, *, budget_bytes: int = 1024 * MIB, cache: Path | None 
     version = open_version(artifact, budget_bytes=budget_bytes, cache=cache)
     version.warm()
     engine = Engine(Repository([version]), Limits())
-    return version, partial(engine.activations, version, deadline=Deadline())
+
+    def ask(inputs: Mapping[str, Array], layers: Sequence[str]) -> Answer:
+        return engine.activations(version, inputs, layers, deadline=Deadline()).run()
+
+    return version, ask
 
 
 def open_session(model: Path | bytes) -> onnxruntime.InferenceSession:

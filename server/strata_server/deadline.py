@@ -1,6 +1,5 @@
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 
 from strata_server.errors import DeadlinePassed
 
@@ -8,22 +7,41 @@ from strata_server.errors import DeadlinePassed
 class Deadline:
     """How long a caller waits for its answer, and whether it still does."""
 
-    def __init__(self, remaining_s: float | None = None, is_waiting: Callable[[], bool] = lambda: True) -> None:
+    __slots__ = ("_end", "_has_hung_up", "_is_waiting")
+
+    def __init__(self, remaining_s: float | None = None, is_waiting: Callable[[], bool] | None = None) -> None:
         """Start the clock.
 
         Args:
             remaining_s: seconds left; None where the caller set no deadline.
-            is_waiting: whether the caller has not hung up.
+            is_waiting: whether the caller has not hung up; None where `hang_up` tells.
         """
         self._end = None if remaining_s is None else time.monotonic() + remaining_s
         self._is_waiting = is_waiting
-        self.waiting: Callable[[], AbstractContextManager[None]] = nullcontext
-        """Entered while the call only waits for another: its turn to run is given away for so long."""
+        self._has_hung_up = False
+
+    def hang_up(self) -> None:
+        """Note that the caller waits no more."""
+        self._has_hung_up = True
 
     @property
     def remaining_s(self) -> float | None:
         """Seconds left, never below 0; None where there is no deadline."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody waits any more: the deadline has passed, or the caller has hung up."""
+        if self._has_hung_up or (self._end is not None and time.monotonic() >= self._end):
+            return True
+        return self._is_waiting is not None and not self._is_waiting()
+
+    def within(self, seconds: float) -> "Deadline":
+        """Return this deadline, or one in so many seconds if that is sooner."""
+        remaining = self.remaining_s
+        if remaining is not None and remaining <= seconds:
+            return self
+        return Deadline(seconds, lambda: not self.is_over)
 
     def check(self) -> None:
         """Stop work that nobody waits for any more.
@@ -31,5 +49,5 @@ class Deadline:
         Raises:
             DeadlinePassed: the deadline is over, or the caller has hung up.
         """
-        if self.remaining_s == 0 or not self._is_waiting():
+        if self.is_over:
             raise DeadlinePassed("the caller no longer waited when the request's turn came; it was not run")

@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from strata_server.deadline import Deadline
 from strata_server.errors import InvalidArgument, NotFound, OverLimit, quote, quote_all
 from strata_server.images import Pictures, preprocess_images
 from strata_server.labels import Label, name_labels, rank_labels
+from strata_server.plans import DEFAULT_PRIORITY, Outcome, Plan, Task
 from strata_server.price import check_bytes, check_labels_price, check_price
 from strata_server.reducing import finish, reduce
 from strata_server.reductions import WHOLE, Reduction, check_reduction, check_sizes, reduced_bytes
@@ -22,6 +24,11 @@ from strata_server.slicing import Part
 from strata_server.tensors import Array, describe
 from strata_server.version import Version
 
+# Plans of requests that differ in their shapes or in what they ask for.
+_REMEMBERED = 4096
+
+Signature = tuple[tuple[str, tuple[int, ...], np.dtype[np.generic]], ...]
+"""What enters: names, shapes and types."""
 Inputs = Mapping[str, Array] | Pictures
 """What enters: arrays by the names of inputs or layers, the empty name for a model's only input; or pictures."""
 
@@ -39,15 +46,54 @@ class Answer:
     """For each row the best classes, where labels were asked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request that was found fit: what is to run, and what is made of its values."""
+
+    task: Task
+    finish: Callable[[dict[str, Array]], Answer]
+    """Takes the values of the exits asked, in their order."""
+
+    def answer(self, outcome: Outcome) -> Answer:
+        """Return the answer.
+
+        Args:
+            outcome: the values of the exits of the part that has run, or what went wrong, which is raised.
+
+        Raises:
+            InvalidArgument: the values are none that what was asked can be made of.
+            OverLimit: only they tell that the answer is too large.
+        """
+        with naming(self.task.plan.version):
+            if isinstance(outcome, Exception):
+                raise outcome
+            return self.finish(self.task.order(outcome))
+
+    def run(self) -> Answer:
+        """Return the answer by a run of its own, here and now; errors as in `answer` and `Version.run`."""
+        task, plan = self.task, self.task.plan
+        exits = plan.part.slice.exits
+        return self.answer(plan.version.run(plan.part, task.entries, exits, task.deadline, plan.figures))
+
+
 class Engine:
     """The models, and what can be asked of them."""
 
     def __init__(self, repository: Repository, limits: Limits) -> None:
         self.repository = repository
         self._limits = limits
+        self._plan = lru_cache(_REMEMBERED)(self._plan_anew)
 
-    def predict(self, version: Version, inputs: Inputs, top_k: int = 0, *, deadline: Deadline) -> Answer:
-        """Compute the default exits, and for each row the `top_k` best labels.
+    def predict(
+        self,
+        version: Version,
+        inputs: Inputs,
+        top_k: int = 0,
+        *,
+        deadline: Deadline,
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Question:
+        """Ask for the default exits, and for each row for the `top_k` best labels.
 
         Labels are a judgment, and there is none on what is not a number: asked for labels, it refuses an
         input with NaN or infinities, and scores with NaN.
@@ -56,17 +102,13 @@ class Engine:
             exits = version.catalog.default_exits
             if top_k:
                 _check_labels(exits, top_k)
-            entries = self._enter(version, inputs, deadline)
-            part = self._plan(version, entries, exits, dict.fromkeys(_names(exits), WHOLE))
+            task = self._enter(version, inputs, tuple([layer.name for layer in exits]), (), deadline, priority)
             if not top_k:
-                return Answer(version, version.run(part, entries, _names(exits), deadline))
+                return Question(task, partial(Answer, version))
             top_k = min(top_k, _shape(exits[0])[1])
-            check_labels_price(_count_rows(entries), version.classes, top_k, self._limits.max_message_bytes)
-            _check_finite(entries, "labels need numbers that are finite")
-            activations = version.run(part, entries, _names(exits), deadline)
-            _check_finite(activations, "the input leads to a score that is no number")
-            labels = rank_labels(activations[exits[0].name], version.classes, top_k)
-            return Answer(version, activations, labels=labels)
+            check_labels_price(task.plan.rows, version.classes, top_k, self._limits.max_message_bytes)
+            _check_finite(task.entries, "labels need numbers that are finite")
+            return Question(task, partial(_rank, version, top_k))
 
     def activations(
         self,
@@ -76,8 +118,9 @@ class Engine:
         reductions: Mapping[str, Reduction] | None = None,
         *,
         deadline: Deadline,
-    ) -> Answer:
-        """Compute the activations of any layers, in the order asked, running only what they need.
+        priority: int = DEFAULT_PRIORITY,
+    ) -> Question:
+        """Ask for the activations of any layers, in the order asked: only what they need is run.
 
         NaN and infinities pass as they are: an activation is data.
 
@@ -87,23 +130,30 @@ class Engine:
             layers: names, each once.
             reductions: what is done to the activations of some of them before they are sent.
             deadline: how long the caller waits.
+            priority: a lower number runs earlier.
         """
+        asked = tuple(reductions.get(name, WHOLE) for name in layers) if reductions else ()
         with naming(version):
-            exits = _find_exits(version, layers)
-            asked = {layer.name: (reductions or {}).get(layer.name, WHOLE) for layer in exits}
-            for layer in exits:
-                if asked[layer.name] is not WHOLE:
-                    _check_reduction(version, layer, asked[layer.name])
-            entries = self._enter(version, inputs, deadline)
-            part = self._plan(version, entries, exits, asked)
-            figures = _find_figures(version, entries, asked)
-            values = version.run(part, entries, _names(exits), deadline, figures)
-            return self._reduce(version, values, asked, figures)
+            task = self._enter(version, inputs, tuple(layers), asked, deadline, priority)
+        if all(each is WHOLE for each in asked):
+            return Question(task, partial(Answer, version))
+        return Question(task, partial(self._reduce, version, dict(zip(layers, asked, strict=True)), task.plan.figures))
 
-    def _enter(self, version: Version, inputs: Inputs, deadline: Deadline) -> dict[str, Array]:
+    def _enter(
+        self,
+        version: Version,
+        inputs: Inputs,
+        layers: tuple[str, ...],
+        asked: tuple[Reduction, ...],
+        deadline: Deadline,
+        priority: int,
+    ) -> Task:
         if isinstance(inputs, Pictures):
+            _find_exits(version, layers)  # before the work of decoding
             inputs = self._preprocess(version, inputs.encoded, deadline)
-        return _check_entries(version, inputs)
+        entries = _name_entries(version, inputs)
+        signature = tuple([(name, value.shape, value.dtype) for name, value in entries.items()])
+        return Task(self._plan(version, signature, layers, asked), entries, deadline, priority)
 
     def _preprocess(self, version: Version, encoded: list[bytes], deadline: Deadline) -> dict[str, Array]:
         rule = version.preprocessing
@@ -116,32 +166,54 @@ class Engine:
         check_bytes(len(encoded), row_bytes, [layer.name], self._limits.max_message_bytes)
         return {rule.input: preprocess_images(encoded, rule, self._limits.max_image_pixels, deadline)}
 
-    def _plan(
-        self, version: Version, entries: dict[str, Array], exits: Sequence[Layer], asked: Mapping[str, Reduction]
-    ) -> Part:
-        """Return the part of the network that is to run, found fit and not too expensive."""
-        computed = [layer.name for layer in exits if layer.name not in entries]
-        part = version.find(entries, computed)
-        _refuse_idle(version, part, entries, exits)
-        price = version.price(part, entries)
-        names = _names(exits)
+    def _plan_anew(
+        self, version: Version, signature: Signature, layers: tuple[str, ...], asked: tuple[Reduction, ...]
+    ) -> Plan:
+        """Return the way of a request, found fit and not too expensive."""
+        exits = _find_exits(version, layers)
+        reductions = dict(zip(layers, asked or (WHOLE,) * len(layers), strict=True))
+        for layer in exits:
+            if reductions[layer.name] is not WHOLE:
+                _check_reduction(version, layer, reductions[layer.name])
+        for name, shape, dtype in signature:
+            _check_entry(version.catalog.find(name), shape, dtype)
+        shapes = {name: shape for name, shape, _ in signature}
+        part = version.find(shapes, [name for name in layers if name not in shapes])
+        _refuse_idle(version, part, shapes, exits)
+        price = version.price(part, shapes)
+        first = signature[0][1]
+        rows = first[0] if first else 1
         sent = 0
         for layer in exits:
-            shape = entries[layer.name].shape if layer.name in entries else price.shapes[layer.name]
-            if shape is not None:
-                check_sizes(layer.name, asked[layer.name], shape, layer.channel_axis)  # open sizes are known now
-                sent += reduced_bytes(asked[layer.name], shape, layer.channel_axis, layer.dtype)
-        rows = _count_rows(entries)
-        check_bytes(rows, -(-sent // rows), names, self._limits.max_message_bytes)
-        check_price(price, names, self._limits)
-        return part
+            sizes = shapes[layer.name] if layer.name in shapes else price.shapes[layer.name]
+            if sizes is not None:
+                # Open sizes are known now.
+                check_sizes(layer.name, reductions[layer.name], sizes, layer.channel_axis)
+                sent += reduced_bytes(reductions[layer.name], sizes, layer.channel_axis, layer.dtype)
+        check_bytes(rows, -(-sent // rows), layers, self._limits.max_message_bytes)
+        check_price(price, layers, self._limits)
+        figures = _find_figures(version, shapes, reductions)
+        entering = [(name, shape, dtype) for name, shape, dtype in signature if name in part.slice.entries]
+        batches = version.batches(part) and len({shape[0] for _, shape, _ in entering}) == 1
+        return Plan(
+            version=version,
+            part=part,
+            exits=layers,
+            figures=figures,
+            rows=rows,
+            entry_bytes=sum(math.prod(shape) * dtype.itemsize for _, shape, dtype in signature),
+            row_bytes=-(-price.activation_bytes // rows),
+            line=(version, frozenset((name, shape[1:] if batches else shape) for name, shape, _ in entering)),
+            group=(part, frozenset(figures.items())),
+            batches=batches,
+        )
 
     def _reduce(
         self,
         version: Version,
-        values: dict[str, Array],
         asked: Mapping[str, Reduction],
         figures: Collection[str],
+        values: dict[str, Array],
     ) -> Answer:
         answer = Answer(version, {})
         for name, value in values.items():
@@ -172,6 +244,13 @@ def naming(version: Version) -> Iterator[None]:
         yield
     except (InvalidArgument, NotFound, OverLimit) as error:
         raise type(error)(f"model {version.model}: {error}") from error
+
+
+def _rank(version: Version, top_k: int, values: dict[str, Array]) -> Answer:
+    """Return the prediction with its labels."""
+    _check_finite(values, "the input leads to a score that is no number")
+    (scores,) = values.values()
+    return Answer(version, values, labels=rank_labels(scores, version.classes, top_k))
 
 
 def _names(layers: Sequence[Layer]) -> list[str]:
@@ -205,46 +284,37 @@ def _check_reduction(version: Version, layer: Layer, reduction: Reduction) -> No
     check_reduction(layer.name, reduction, layer.shape, layer.channel_axis, layer.dtype, is_prediction=is_prediction)
 
 
-def _find_figures(
-    version: Version, entries: Mapping[str, Array], asked: Mapping[str, Reduction]
-) -> dict[str, Reduction]:
+def _find_figures(version: Version, entries: Collection[str], asked: Mapping[str, Reduction]) -> dict[str, Reduction]:
     """Return the reductions whose figures are taken where the activations are computed."""
     if not version.has_device:
         return {}
     return {name: each for name, each in asked.items() if each.takes_figures and name not in entries}
 
 
-def _count_rows(entries: Mapping[str, Array]) -> int:
-    value = next(iter(entries.values()))
-    return len(value) if value.ndim else 1
-
-
-def _check_entries(version: Version, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what enters by the names of inputs and layers, each checked against the catalog."""
+def _name_entries(version: Version, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Return what enters by the names of inputs and layers."""
     expected = version.catalog.inputs
     if not inputs:
         raise InvalidArgument(f"expected a value for the input {quote_all(_names(expected))}, received none")
-    entries = {name or expected[0].name: value for name, value in inputs.items()} if len(expected) == 1 else inputs
+    if len(expected) != 1 or "" not in inputs:
+        return inputs
+    entries = {name or expected[0].name: value for name, value in inputs.items()}
     if len(entries) != len(inputs):
         raise InvalidArgument(f"expected each input once, received {quote(expected[0].name)} twice")
-    for name, value in entries.items():
-        _check_entry(version.catalog.find(name), value)
-    return dict(entries)
+    return entries
 
 
-def _check_entry(layer: Layer, value: Array) -> None:
+def _check_entry(layer: Layer, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
     fits = layer.shape is None or (
-        len(value.shape) == len(layer.shape)
-        and all(size in {-1, received} for size, received in zip(layer.shape, value.shape, strict=True))
+        len(shape) == len(layer.shape)
+        and all(size in {-1, received} for size, received in zip(layer.shape, shape, strict=True))
     )
-    if not fits or value.dtype != layer.dtype:
+    if not fits or dtype != layer.dtype:
         expected = f"{layer.dtype.name} of any shape" if layer.shape is None else describe(layer.shape, layer.dtype)
-        raise InvalidArgument(
-            f"{quote(layer.name)}: expected {expected}, received {describe(value.shape, value.dtype)}"
-        )
+        raise InvalidArgument(f"{quote(layer.name)}: expected {expected}, received {describe(shape, dtype)}")
 
 
-def _refuse_idle(version: Version, part: Part, entries: Mapping[str, Array], exits: Sequence[Layer]) -> None:
+def _refuse_idle(version: Version, part: Part, entries: Iterable[str], exits: Sequence[Layer]) -> None:
     """Refuse a layer's value that changes nothing asked: whoever sends it believes that it does.
 
     An input may come along: of several, a layer often depends on one alone.

@@ -4,6 +4,7 @@
     ├── NotFound            NOT_FOUND            an unknown model, version or layer
     ├── InvalidArgument     INVALID_ARGUMENT     a request that cannot be meant
     ├── OverLimit           RESOURCE_EXHAUSTED   a request over a fixed limit: the same one will never fit
+    ├── Overloaded          RESOURCE_EXHAUSTED   a request that finds no room, or no time, behind those that wait
     ├── DeadlinePassed      DEADLINE_EXCEEDED    a request that came too late to be run
     ├── Draining            UNAVAILABLE          the server stops, and takes nothing new
     ├── Unimplemented       UNIMPLEMENTED        a part of a protocol that is not served
@@ -45,6 +46,17 @@ class OverLimit(StrataError):
     """The request is larger than a fixed limit allows: clients are told never to send it again."""
 
     status = "RESOURCE_EXHAUSTED"
+
+
+class Overloaded(StrataError):
+    """The server has more to do than it can: clients are told when to try again."""
+
+    status = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, retry_s: float) -> None:
+        """Take the message, and how long the work that waits will take, in seconds."""
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class DeadlinePassed(StrataError):

@@ -100,14 +100,15 @@ def find_artifacts(folder: Path) -> list[tuple[str, int, Path]]:
     return found
 
 
-def warm_version(version: Version) -> Version:
-    """Return a version, after it has answered once.
+def warm_version(version: Version, batch_rows: int = 0) -> Version:
+    """Return a version, after it has answered once and its batches were measured, or set to `batch_rows`.
 
     Raises:
         ArtifactError: it cannot be served; the message says why.
     """
     try:
         version.warm()
+        version.measure(batch_rows)
     except ArtifactError:
         raise
     except Exception as error:  # onnxruntime has no base class for its errors

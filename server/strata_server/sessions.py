@@ -82,19 +82,24 @@ class Sessions:
         Raises:
             DeadlinePassed: nobody waits for it any more.
         """
+        ready = self.peek(maker, part)
+        if ready:
+            return ready
+        session = self._find(maker, part)
+        try:
+            return session.result(deadline.remaining_s)
+        except TimeoutError:
+            deadline.check()
+            raise
+
+    def peek(self, maker: Maker, part: Part) -> onnxruntime.InferenceSession | None:
+        """Return the session for exactly this part if it is there, without waiting."""
         with self._lock:
             entry = self._entries.get((maker, part.slice))
-            if entry:
-                self._entries.move_to_end((maker, part.slice))
-        if entry and entry.session.done():
+            if not entry or not entry.session.done() or entry.session.exception():
+                return None
+            self._entries.move_to_end((maker, part.slice))
             return entry.session.result()
-        with deadline.waiting():
-            session = self._find(maker, part)
-            try:
-                return session.result(deadline.remaining_s)
-            except TimeoutError:
-                deadline.check()
-                raise
 
     def _find(self, maker: Maker, part: Part, *, pinned: bool = False) -> Future[onnxruntime.InferenceSession]:
         key = (maker, part.slice)

@@ -1,4 +1,6 @@
 import logging
+import math
+import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +25,12 @@ from strata_server.slicing import Part, Slicer
 from strata_server.summaries import Summarizer
 from strata_server.tensors import Array
 
+# How the best number of rows is found: each is run so often, and twice as many must be faster by this much.
+_TURNS = 3
+_FASTER = 0.97
+_LARGEST_TILE = 128
+# A multiply-add takes about so long, until it is measured.
+_GUESSED_S = 5e-11
 # Slices, and prices of them, that are remembered: enough for every layer of a large network, one by one.
 _REMEMBERED = 4096
 # What a session takes besides its weights: the graph, kernels, a thread's stack.
@@ -78,6 +86,11 @@ class Version:
         self._summarizer = Summarizer(runtime)
         self.has_device = runtime.device.name != "cpu"
         """Whether activations are computed elsewhere than in the memory of this process."""
+        self.tile_rows = 1
+        """How many rows at a time are the fastest, each for itself; `warm` measures it."""
+        self._speed = _GUESSED_S
+        self._batches = lru_cache(_REMEMBERED)(self._is_by_rows)
+        self._cost = lru_cache(_REMEMBERED)(self.cost)
         self._find = lru_cache(_REMEMBERED)(self._slicer.find)
         self._reckon = lru_cache(_REMEMBERED)(self._reckon_anew)
 
@@ -97,6 +110,51 @@ class Version:
             if not self._is_foreign and any(len(value) != rows for value in values.values()):
                 raise ArtifactError(f"expected {rows} rows of each default exit for {rows} rows of its inputs")
 
+    def measure(self, rows: int = 0, budget_s: float = 0.4) -> None:
+        """Measure how long the prediction takes, and find the number of rows that is the fastest.
+
+        Args:
+            rows: take this number, and only the time of one.
+            budget_s: how long it may take, about; a network too slow for that is not faster by the batch.
+        """
+        inputs = self.catalog.inputs
+        part = self.find(_names(inputs), _names(self.catalog.default_exits))
+        self.tile_rows = rows or 1
+        if any(-1 in _sizes(layer)[1:] for layer in inputs):
+            return
+        batches = self.batches(part)
+        best_s, spent_s, size = math.inf, 0.0, 1
+        while spent_s < budget_s:
+            seconds = self._time(part, size)
+            spent_s += seconds * _TURNS
+            if size == 1:
+                self._speed = seconds / self._cost(part)
+            if seconds / size < best_s * _FASTER:
+                best_s = seconds / size
+                self.tile_rows = rows or size
+            if rows or not batches or size >= _LARGEST_TILE:
+                break
+            size *= 2
+
+    def _time(self, part: Part, rows: int) -> float:
+        """Return the shortest time of some runs with random rows, in seconds."""
+        random = np.random.default_rng(0)
+        shapes = {layer: (rows, *_sizes(layer)[1:]) for layer in self.catalog.inputs}
+        values = {layer.name: random.random(shape).astype(layer.dtype) for layer, shape in shapes.items()}
+        session = self.open(part, Deadline())
+        times = []
+        for _ in range(_TURNS):
+            start = time.perf_counter()
+            self.compute(session, part, values)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    def _is_by_rows(self, part: Part) -> bool:
+        layers = [self.catalog.find(name) for name in (*part.slice.entries, *part.slice.exits)]
+        if any(_sizes(layer)[:1] != (-1,) for layer in layers):
+            return False
+        return not self._is_foreign
+
     def prepare(self, exits: Iterable[str]) -> None:
         """Make the session for a slice from the inputs; errors as in `find`."""
         names = [self.catalog.find(name).name for name in exits]
@@ -110,13 +168,13 @@ class Version:
         """
         return self._find(frozenset(entries), frozenset(exits))
 
-    def price(self, part: Part, entries: Mapping[str, Array]) -> Price:
-        """Return what a run of a part with these values costs.
+    def price(self, part: Part, entries: Mapping[str, Shape]) -> Price:
+        """Return what a run of a part with values of these shapes costs.
 
         Raises:
             InvalidArgument: the values contradict each other in a size, or have shapes that lead to no result.
         """
-        shapes = tuple([(name, entries[name].shape) for name in part.slice.entries])
+        shapes = tuple([(name, entries[name]) for name in part.slice.entries])
         return self._reckon(part, shapes)
 
     def run(
@@ -141,13 +199,44 @@ class Version:
             InvalidArgument: the network has no result for these values, or has no such figures.
             Unimplemented: onnxruntime cannot run this part.
         """
-        computed = sorted(part.slice.exits)
         values = dict(entries)
-        if computed:
-            session = self._sessions.get(self, part, deadline)
+        if part.slice.exits:
+            session = self.open(part, deadline)
             deadline.check()
-            values.update(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
+            values.update(self.compute(session, part, entries, figures))
         return {name: values[name] for name in exits}
+
+    def peek(self, part: Part) -> onnxruntime.InferenceSession | None:
+        """Return the session for a part if it is there."""
+        return self._sessions.peek(self, part)
+
+    def open(self, part: Part, deadline: Deadline) -> onnxruntime.InferenceSession:
+        """Return the session for a part, made where it is not there.
+
+        Raises:
+            DeadlinePassed: nobody waits any more.
+            Unimplemented: onnxruntime cannot run this part.
+        """
+        return self._sessions.get(self, part, deadline)
+
+    def compute(
+        self,
+        session: onnxruntime.InferenceSession,
+        part: Part,
+        entries: Mapping[str, Array],
+        figures: Mapping[str, Reduction] = _NO_FIGURES,
+    ) -> dict[str, Array]:
+        """Return the values of a part's exits; errors and arguments as in `run`."""
+        computed = sorted(part.slice.exits)
+        return dict(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
+
+    def batches(self, part: Part) -> bool:
+        """Say whether rows of several requests may run together: each row's result is of that row alone."""
+        return self._batches(part)
+
+    def guess_row_s(self, part: Part) -> float:
+        """Return about how long a row of a part takes, by how long a row of the prediction took, in seconds."""
+        return self._speed * self._cost(part)
 
     def make(self, part: Part) -> onnxruntime.InferenceSession:
         """Return a new session for a part, from the cache where it is there.

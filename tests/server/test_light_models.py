@@ -79,7 +79,7 @@ def test_every_layer_is_what_onnxruntime_computes_without_optimizing(path: Path,
     expected = run_unoptimized(model, names, image)
     for start in range(0, len(names), GROUP):
         group = names[start : start + GROUP]
-        found = engine.activations(version, image, group, deadline=Deadline()).activations
+        found = engine.activations(version, image, group, deadline=Deadline()).run().activations
         for name in group:
             # Folded normalizations and other orders of sums, through up to 120 convolutions.
             largest = np.abs(expected[name]).max()
@@ -102,8 +102,8 @@ def test_the_first_convolution_of_an_image_is_pooled_to_256_bytes(tmp_path: Path
     image = {entry.name: np.random.default_rng(1).random(entry.shape, np.float32)}
     conv1 = next(layer.name for layer in version.catalog.layers if layer.kind == "Conv")
     mean = {conv1: Reduction(pooling=Pooling.MEAN)}
-    whole = engine.activations(version, image, [conv1], deadline=Deadline()).activations[conv1]
-    pooled = engine.activations(version, image, [conv1], mean, deadline=Deadline()).activations[conv1]
+    whole = engine.activations(version, image, [conv1], deadline=Deadline()).run().activations[conv1]
+    pooled = engine.activations(version, image, [conv1], mean, deadline=Deadline()).run().activations[conv1]
     assert (whole.nbytes, pooled.nbytes) == (3_211_264, 256)
     np.testing.assert_allclose(
         pooled.astype(np.float32), whole.astype(np.float64).mean(axis=(2, 3)), rtol=1e-5, atol=1e-6

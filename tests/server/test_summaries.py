@@ -84,7 +84,7 @@ def test_a_request_gets_the_same_answer_wherever_its_figures_are_taken(tmp_path:
     }
     answers = []
     for version.has_device in (False, True):
-        answer = engine.activations(version, {"image": image}, list(reductions), reductions, deadline=Deadline())
+        answer = engine.activations(version, {"image": image}, list(reductions), reductions, deadline=Deadline()).run()
         answers.append(answer)
     here, there = answers
     assert list(there.activations) == list(reductions)

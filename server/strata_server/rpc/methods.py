@@ -3,39 +3,101 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from strata_server.deadline import Deadline
-from strata_server.engine import Engine
+from strata_server.engine import Answer, Engine, Question
+from strata_server.errors import StrataError
 
-Handler = Callable[[Engine, Any, Deadline], Message]
-"""Takes the engine, a request message and how long its caller waits; returns a response, raises a StrataError."""
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A response that waits for a run."""
+
+    question: Question
+    write: Callable[[Answer], Message]
+
+
+Response: TypeAlias = Message | Pending
+Handler: TypeAlias = Callable[[Engine, Any, Deadline], Response]
+"""Takes the engine, a request message and how long its caller waits; raises a StrataError."""
+
+
+def always(request: Any) -> bool:
+    """Say that whatever is asked may take its time."""
+    return True
+
+
+@dataclass(frozen=True)
+class Rpc:
+    """One RPC as a service declares it: how its requests become responses."""
+
+    handler: Handler
+    is_heavy: Callable[[Any], bool] = always
+    """Whether to handle a request takes more than some hundred microseconds; it is then kept off the receiving
+    thread. What is computed by a network does not count."""
+    fail: Callable[[Any, StrataError], Message] | None = None
+    """Of a stream: the response that tells an error, if an error does not end the stream."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One unary RPC."""
+    """One RPC: a request and a response, or a stream of requests with a response to each."""
 
     service: str
     """The full name of its service, such as strata.v1.CatalogService."""
     name: str
     request: type[Message]
-    handle: Callable[[Message, Deadline], Message]
+    handle: Callable[[Message, Deadline], Response]
+    is_heavy: Callable[[Any], bool] = always
+    fail: Callable[[Any, StrataError], Message] | None = None
+    is_stream: bool = False
+    ends_with_server: bool = True
+    """Whether a server that stops takes no more of them, and waits for those that it has."""
+
+    @property
+    def path(self) -> str:
+        """As it stands in a call."""
+        return f"/{self.service}/{self.name}"
 
 
-def bind_methods(service: ServiceDescriptor, engine: Engine, handlers: Mapping[str, Handler]) -> list[Method]:
-    """Return the methods of a service, each with the handler of its name.
+@dataclass(frozen=True)
+class Watch:
+    """An RPC that answers one request again and again, until its caller hangs up."""
+
+    service: str
+    name: str
+    request: type[Message]
+    begin: Callable[[Message, Callable[[bytes], None]], Callable[[], None]]
+    """Takes the request and what sends a response; returns what ends it."""
+
+    @property
+    def path(self) -> str:
+        """As it stands in a call."""
+        return f"/{self.service}/{self.name}"
+
+
+def bind_methods(service: ServiceDescriptor, engine: Engine, rpcs: Mapping[str, Rpc]) -> list[Method]:
+    """Return the methods of a service, each with what handles the RPC of its name.
 
     Raises:
         KeyError: an RPC without a handler, or a handler without an RPC.
     """
-    if set(handlers) != set(service.methods_by_name):
-        raise KeyError(f"{service.full_name}: handlers {sorted(handlers)}, RPCs {sorted(service.methods_by_name)}")
+    if set(rpcs) != set(service.methods_by_name):
+        raise KeyError(f"{service.full_name}: handlers {sorted(rpcs)}, RPCs {sorted(service.methods_by_name)}")
     return [
-        Method(service.full_name, name, GetMessageClass(rpc.input_type), partial(handlers[name], engine))
-        for name, rpc in service.methods_by_name.items()
+        Method(
+            service.full_name,
+            name,
+            GetMessageClass(declared.input_type),
+            partial(rpcs[name].handler, engine),
+            rpcs[name].is_heavy,
+            rpcs[name].fail,
+            declared.client_streaming,
+        )
+        for name, declared in service.methods_by_name.items()
     ]

@@ -4,6 +4,7 @@ A layer's name is a valid requested output; without requested outputs the predic
 """
 
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version as distribution_version
 
 import numpy as np
@@ -13,7 +14,7 @@ from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, naming
 from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
 from strata_server.rpc import open_inference_pb2 as pb
-from strata_server.rpc.methods import Handler, Method, bind_methods
+from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
 _DTYPES = {
@@ -53,16 +54,16 @@ _UNSERVED = ("classification", "shared_memory_region", "sequence_id", "sequence_
 
 def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
     """Return the RPCs of inference.GRPCInferenceService, under its name."""
-    handlers: dict[str, Handler] = {
-        "ServerLive": server_live,
-        "ServerReady": server_ready,
-        "ModelReady": model_ready,
-        "ServerMetadata": server_metadata,
-        "ModelMetadata": model_metadata,
-        "ModelInfer": model_infer,
+    rpcs = {
+        "ServerLive": Rpc(server_live, is_heavy=_never),
+        "ServerReady": Rpc(server_ready, is_heavy=_never),
+        "ModelReady": Rpc(model_ready, is_heavy=_never),
+        "ServerMetadata": Rpc(server_metadata),
+        "ModelMetadata": Rpc(model_metadata),
+        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements),
     }
     service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
-    return {service.full_name: bind_methods(service, engine, handlers)}
+    return {service.full_name: bind_methods(service, engine, rpcs)}
 
 
 def server_live(engine: Engine, request: pb.ServerLiveRequest, deadline: Deadline) -> pb.ServerLiveResponse:
@@ -101,7 +102,7 @@ def model_metadata(engine: Engine, request: pb.ModelMetadataRequest, deadline: D
     )
 
 
-def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
+def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> Pending:
     """Compute the layers that are requested as outputs, or the prediction."""
     version = engine.repository.find(request.model_name, request.model_version)
     _refuse_unserved(request)
@@ -110,11 +111,20 @@ def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadlin
         version.catalog.check_exit_count(len(request.outputs))
         inputs = _read_inputs(request)
     if request.outputs:
-        answer = engine.activations(version, inputs, [output.name for output in request.outputs], deadline=deadline)
+        layers = [output.name for output in request.outputs]
+        question = engine.activations(version, inputs, layers, deadline=deadline)
     else:
-        answer = engine.predict(version, inputs, deadline=deadline)
-    raw = bool(request.raw_input_contents)
-    return _write_response(request, answer, raw=raw)
+        question = engine.predict(version, inputs, deadline=deadline)
+    return Pending(question, partial(_write_response, request))
+
+
+def _never(request: object) -> bool:
+    return False
+
+
+def _has_elements(request: pb.ModelInferRequest) -> bool:
+    """Say whether values came one by one, each of which becomes an object."""
+    return not request.raw_input_contents
 
 
 def _refuse_unserved(request: pb.ModelInferRequest) -> None:
@@ -157,12 +167,13 @@ def _read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None
     return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
 
 
-def _write_response(request: pb.ModelInferRequest, answer: Answer, *, raw: bool) -> pb.ModelInferResponse:
+def _write_response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
     """Return the answer in the form of the question: raw bytes, or typed contents where the type has them."""
     response = pb.ModelInferResponse(
         model_name=answer.version.model, model_version=str(answer.version.number), id=request.id
     )
-    raw = raw or any(_DATATYPES[value.dtype] not in _CONTENTS for value in answer.activations.values())
+    values = answer.activations.values()
+    raw = bool(request.raw_input_contents) or any(_DATATYPES[value.dtype] not in _CONTENTS for value in values)
     for name, value in answer.activations.items():
         datatype = _DATATYPES[value.dtype]
         output = response.outputs.add(name=name, datatype=datatype, shape=value.shape)

@@ -1,27 +1,21 @@
-"""The transport: grpcio's public threaded server."""
+"""The gRPC server: services, health and reflection over a transport."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 from strata.v1 import catalog_pb2, inference_pb2
 
 from strata_server.addresses import Address
-from strata_server.deadline import Deadline
-from strata_server.errors import Draining, StartError
-from strata_server.rpc import open_inference_pb2
-from strata_server.rpc.calls import Calls, Reply, answer, refuse
+from strata_server.batching import Batcher
+from strata_server.rpc import health, open_inference_pb2, reflection
+from strata_server.rpc.calls import Calls
+from strata_server.rpc.dispatcher import Dispatcher
 from strata_server.rpc.methods import Method
-from strata_server.rpc.reflection import pool_files
+from strata_server.rpc.public_transport import PublicTransport
+from strata_server.rpc.queue_transport import QueueTransport
+from strata_server.rpc.transport import Transport, grpc_options
+from strata_server.settings import BatchSettings
 
-# grpcio holds a thread for each call that has begun, also for one whose message never comes; far fewer run at once.
-_CALLS_BEGUN = 512
-_STREAMS_PER_CONNECTION = 256
-_METADATA_BYTES = 16 * 1024
-_MINUTE_MS = 60_000
-_FILES = (catalog_pb2, inference_pb2, open_inference_pb2, health_pb2, reflection_pb2)
+_FILES = (catalog_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR, health.FILE)
 
 
 class GrpcServer:
@@ -32,6 +26,8 @@ class GrpcServer:
         address: Address,
         *,
         max_message_bytes: int,
+        transport: str = "queue",
+        batches: BatchSettings | None = None,
         shares_port: bool = False,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
@@ -40,77 +36,38 @@ class GrpcServer:
         Args:
             address: where to listen; port 0 takes a free one.
             max_message_bytes: the largest request, after decompression, and the largest answer.
+            transport: queue or public.
+            batches: how rows of several requests run together.
             shares_port: whether other processes listen on the same port.
             beat: called at least once a second, once started, for as long as calls are received.
 
         Raises:
             StartError: the port cannot be had.
         """
-        self._max_message_bytes = max_message_bytes
         self._calls = Calls()
-        self._beat = beat
-        self._health = health.HealthServicer()
-        self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
-        self._server = grpc.server(
-            ThreadPoolExecutor(_CALLS_BEGUN, thread_name_prefix="call"),
-            options=_options(max_message_bytes, shares_port=shares_port),
-        )
-        try:
-            self.port = self._server.add_insecure_port(str(address))
-        except RuntimeError as error:
-            raise StartError(f"cannot listen for gRPC on {address}; is the port taken?") from error
+        self._health = health.Health()
+        batcher = Batcher(batches or BatchSettings())
+        dispatcher = Dispatcher(batcher, max_message_bytes)
+        options = grpc_options(max_message_bytes, shares_port=shares_port)
+        self._transport: Transport
+        if transport == "queue":
+            self._transport = QueueTransport(address, dispatcher, batcher, self._calls, options, beat)
+        else:
+            self._transport = PublicTransport(address, dispatcher, self._calls, options, beat)
+        self.port = self._transport.port
 
     def start(self, services: Mapping[str, Sequence[Method]]) -> None:
         """Answer calls of these services, by their full names."""
-        for service, methods in services.items():
-            handlers = {method.name: self._handler(method) for method in methods}
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, self._server, pool_files(file.DESCRIPTOR for file in _FILES))
-        self._server.start()
-        for service in ("", *services):
-            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        methods = [method for each in services.values() for method in each]
+        names = [*services, health.SERVICE]
+        self._transport.start([*methods, *self._health.methods(), *reflection.reflection_methods(names, _FILES)])
+        self._health.begin(list(services))
 
     def stop(self, drain_s: float) -> bool:
         """Say NOT_SERVING, let the open calls finish, close; return whether all finished in time."""
-        self._health.enter_graceful_shutdown()
+        self._health.end()
+        self._transport.refuse()
         finished = self._calls.drain(drain_s)
-        # What is left are health watches and reflection, which never end by themselves.
-        self._server.stop(grace=None).wait()
+        # What is left are health watches, which never end by themselves.
+        self._transport.close()
         return finished
-
-    def _handler(self, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
-        def handle(data: bytes, context: grpc.ServicerContext) -> bytes:
-            reply = self._answer(method, data, context)
-            if reply.status != "OK":
-                context.set_trailing_metadata(reply.trailers)
-                context.abort(grpc.StatusCode[reply.status], reply.details)
-            return reply.body
-
-        return grpc.unary_unary_rpc_method_handler(handle)  # bytes in, bytes out: `answer` parses
-
-    def _answer(self, method: Method, data: bytes, context: grpc.ServicerContext) -> Reply:
-        try:
-            self._calls.enter()
-        except Draining as error:
-            return refuse(error)
-        # The call is open until its answer has gone out, not only until it is made.
-        if not context.add_callback(self._calls.leave):
-            self._calls.leave()
-        deadline = Deadline(context.time_remaining(), context.is_active)
-        return answer(self._calls, method, data, deadline, self._max_message_bytes)
-
-
-def _options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", -1),  # `answer` bounds it, with a better message
-        ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
-        ("grpc.max_metadata_size", _METADATA_BYTES),
-        ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
-        ("grpc.max_connection_idle_ms", 10 * _MINUTE_MS),
-        ("grpc.max_connection_age_ms", 60 * _MINUTE_MS),
-        ("grpc.max_connection_age_grace_ms", 5 * _MINUTE_MS),
-        ("grpc.so_reuseport", int(shares_port)),  # a second server on a taken port must fail, not share it
-    ]

@@ -13,7 +13,7 @@ from strata_server.images import Pictures, Preprocessing
 from strata_server.labels import Label
 from strata_server.manifest import TrainingFigures
 from strata_server.reductions import WHOLE, Pooling, Reduction, applicable_steps
-from strata_server.rpc.methods import Method, bind_methods
+from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
 
@@ -35,8 +35,17 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
     catalog = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
     inference = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
     return {
-        catalog.full_name: bind_methods(catalog, engine, {"ListModels": list_models, "DescribeModel": describe_model}),
-        inference.full_name: bind_methods(inference, engine, {"Predict": predict, "GetActivations": get_activations}),
+        catalog.full_name: bind_methods(
+            catalog, engine, {"ListModels": Rpc(list_models), "DescribeModel": Rpc(describe_model)}
+        ),
+        inference.full_name: bind_methods(
+            inference,
+            engine,
+            {
+                "Predict": Rpc(predict, is_heavy=_has_images),
+                "GetActivations": Rpc(get_activations, is_heavy=_has_images),
+            },
+        ),
     }
 
 
@@ -65,12 +74,15 @@ def describe_model(
     return catalog_pb2.DescribeModelResponse(model=description)
 
 
-def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Deadline) -> inference_pb2.PredictResponse:
+def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Deadline) -> Pending:
     """Compute the prediction."""
     version = _find(engine, request.model)
     with naming(version):
         inputs = _read_inputs(version, request)
-    answer = engine.predict(version, inputs, request.top_k, deadline=deadline)
+    return Pending(engine.predict(version, inputs, request.top_k, deadline=deadline), _write_predicted)
+
+
+def _write_predicted(answer: Answer) -> inference_pb2.PredictResponse:
     return inference_pb2.PredictResponse(
         model=_write_reference(answer),
         outputs=[_write_tensor(name, value) for name, value in answer.activations.items()],
@@ -78,22 +90,29 @@ def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Dea
     )
 
 
-def get_activations(
-    engine: Engine, request: inference_pb2.GetActivationsRequest, deadline: Deadline
-) -> inference_pb2.GetActivationsResponse:
+def get_activations(engine: Engine, request: inference_pb2.GetActivationsRequest, deadline: Deadline) -> Pending:
     """Compute the activations of any layers."""
     version = _find(engine, request.model)
     with naming(version):
         version.catalog.check_exit_count(len(request.layers))
         reductions = _read_reductions(request)
         inputs = _read_inputs(version, request)
-    answer = engine.activations(version, inputs, list(request.layers), reductions, deadline=deadline)
+    question = engine.activations(version, inputs, list(request.layers), reductions, deadline=deadline)
+    return Pending(question, _write_activations)
+
+
+def _write_activations(answer: Answer) -> inference_pb2.GetActivationsResponse:
     return inference_pb2.GetActivationsResponse(
         model=_write_reference(answer),
         activations=[_write_tensor(name, value) for name, value in answer.activations.items()],
         channels=[_write_tensor(name, value) for name, value in answer.channels.items()],
         predictions=map(_write_prediction, answer.labels),
     )
+
+
+def _has_images(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> bool:
+    """Say whether pictures are to be decoded."""
+    return request.HasField("images")
 
 
 def _find(engine: Engine, reference: catalog_pb2.ModelReference) -> Version:

@@ -1,0 +1,105 @@
+"""From the bytes of a request to the bytes of its response."""
+
+import logging
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from google.protobuf.message import DecodeError, Message
+
+from strata_server.batching import Batcher
+from strata_server.errors import InvalidArgument, OverLimit, StrataError
+from strata_server.plans import Outcome
+from strata_server.rpc.calls import Call, Reply, refuse
+from strata_server.rpc.methods import Method, Pending
+
+_ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
+# A message as small as that is parsed where it is received: handing it over would take longer.
+_SMALL_BYTES = 2**18
+_READERS = 4
+
+log = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Takes requests, lets them wait for their run, and writes what came of it."""
+
+    def __init__(self, batcher: Batcher, max_message_bytes: int) -> None:
+        """Take requests for a batcher.
+
+        Args:
+            batcher: runs them.
+            max_message_bytes: the largest answer.
+        """
+        self._batcher = batcher
+        self._max_bytes = max_message_bytes
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+
+    def receive(self, method: Method, data: bytes, call: Call) -> None:
+        """Take a request on the receiving thread: what takes long is handed to another."""
+        if len(data) > _SMALL_BYTES:
+            self._readers.submit(self.take, method, data, call)
+            return
+        request = self._parse(method, data, call)
+        if request is None:
+            return
+        if method.is_heavy(request):
+            self._readers.submit(self._handle, method, request, call)
+        else:
+            self._handle(method, request, call, here=True)
+
+    def take(self, method: Method, data: bytes, call: Call) -> None:
+        """Take a request on a thread that may wait."""
+        if call.deadline.is_over:
+            call.reply(Reply(status="DEADLINE_EXCEEDED", details="the caller no longer waited; nothing was run"))
+            return
+        request = self._parse(method, data, call)
+        if request is not None:
+            self._handle(method, request, call)
+
+    def _parse(self, method: Method, data: bytes, call: Call) -> Message | None:
+        try:
+            return method.request.FromString(data)
+        except DecodeError:
+            expected = method.request.DESCRIPTOR.full_name
+            received = f"received {len(data)} bytes that are none"
+            call.reply(refuse(InvalidArgument(f"expected a message {expected}, {received}")))
+            return None
+
+    def _handle(self, method: Method, request: Message, call: Call, *, here: bool = False) -> None:
+        try:
+            response = method.handle(request, call.deadline)
+            if isinstance(response, Pending):
+                tell = partial(self._follow, method, request, call, response)
+                self._batcher.submit(response.question.task, tell, here=here)
+                return
+            reply = self._serialize(response)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            reply = self._fail(method, request, error)
+        call.reply(reply)
+
+    def _follow(self, method: Method, request: Message, call: Call, pending: Pending, outcome: Outcome) -> None:
+        """Reply with what came of a run."""
+        try:
+            reply = self._serialize(pending.write(pending.question.answer(outcome)))
+        except Exception as error:  # noqa: BLE001 - as above
+            reply = self._fail(method, request, error)
+        call.reply(reply)
+
+    def _serialize(self, response: Message) -> Reply:
+        body = response.SerializeToString()
+        if len(body) > self._max_bytes + _ENVELOPE_BYTES:
+            raise OverLimit(
+                f"expected an answer of at most {self._max_bytes} bytes, received a request for {len(body)}"
+            )
+        return Reply(body)
+
+    def _fail(self, method: Method, request: Message, error: Exception) -> Reply:
+        if not isinstance(error, StrataError):
+            # What went wrong inside is ours to know: the caller gets a number to ask about, the log the rest.
+            request_id = uuid.uuid4().hex[:12]
+            log.error("request %s: %s failed", request_id, method.path, exc_info=error)
+            error = StrataError(f"internal error; the server's log says more under {request_id}")
+        if method.fail:
+            return Reply(method.fail(request, error).SerializeToString())
+        return refuse(error)

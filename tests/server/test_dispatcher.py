@@ -1,0 +1,93 @@
+import logging
+import queue
+
+import pytest
+from google.protobuf.message import Message
+from strata.v1 import catalog_pb2
+from strata_server.batching import Batcher
+from strata_server.deadline import Deadline
+from strata_server.errors import NotFound
+from strata_server.rpc.calls import Reply
+from strata_server.rpc.dispatcher import Dispatcher
+from strata_server.rpc.methods import Method
+from strata_server.settings import BatchSettings
+
+
+class Asked:
+    """A call that keeps its reply."""
+
+    def __init__(self, deadline: Deadline | None = None) -> None:
+        self.deadline = deadline or Deadline()
+        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
+
+    def reply(self, reply: Reply) -> None:
+        self._replies.put(reply)
+
+    def wait(self) -> Reply:
+        return self._replies.get(timeout=20)
+
+
+def method(error: BaseException | None = None, name: str = "here") -> Method:
+    """Return a method that answers, or fails."""
+
+    def handle(request: Message, deadline: Deadline) -> Message:
+        assert isinstance(request, catalog_pb2.ListModelsRequest)
+        if error:
+            raise error
+        return catalog_pb2.ListModelsResponse(models=[{"name": name}])
+
+    return Method("some.Service", "List", catalog_pb2.ListModelsRequest, handle)
+
+
+def take(method: Method, body: bytes = b"", deadline: Deadline | None = None, max_bytes: int = 2**20) -> Reply:
+    call = Asked(deadline)
+    Dispatcher(Batcher(BatchSettings()), max_bytes).take(method, body, call)
+    return call.wait()
+
+
+def test_an_answer_is_serialized() -> None:
+    reply = take(method(), deadline=Deadline(60))
+    assert catalog_pb2.ListModelsResponse.FromString(reply.body).models[0].name == "here"
+    assert reply.status == "OK"
+
+
+@pytest.mark.parametrize("deadline", [Deadline(0), Deadline(60, is_waiting=lambda: False)], ids=["late", "hung up"])
+def test_a_call_nobody_waits_for_is_not_handled(deadline: Deadline) -> None:
+    reply = take(method(AssertionError("it was handled")), deadline=deadline)
+    assert (reply.status, reply.body) == ("DEADLINE_EXCEEDED", b"")
+
+
+def test_an_error_of_ours_is_told() -> None:
+    assert take(method(NotFound("unknown layer 'x'"))).details == "unknown layer 'x'"
+
+
+def test_bytes_that_are_no_message_are_an_invalid_argument() -> None:
+    reply = take(method(), b"\xff")
+    assert reply.status == "INVALID_ARGUMENT"
+    assert reply.details == "expected a message strata.v1.ListModelsRequest, received 1 bytes that are none"
+
+
+def test_an_answer_over_the_limit_is_refused() -> None:
+    assert take(method(name="x" * 200_000), max_bytes=100_000).status == "RESOURCE_EXHAUSTED"
+
+
+def test_what_takes_long_is_handled_on_another_thread_and_answered_all_the_same() -> None:
+    dispatcher = Dispatcher(Batcher(BatchSettings()), 2**20)
+    call = Asked()
+    dispatcher.receive(method(), b"", call)
+    assert call.wait().status == "OK"
+    large = Asked()
+    dispatcher.receive(method(), bytes(2**19), large)
+    assert large.wait().status == "INVALID_ARGUMENT"
+
+
+def test_an_unexpected_error_is_a_fixed_text_outside_and_a_traceback_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        reply = take(method(ZeroDivisionError("/secret/path")))
+    assert reply.status == "INTERNAL"
+    assert "secret" not in reply.details
+    request_id = reply.details.rsplit(maxsplit=1)[-1]
+    assert request_id in caplog.text
+    assert "ZeroDivisionError: /secret/path" in caplog.text
