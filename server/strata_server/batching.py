@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,6 @@ from strata_server.lines import Batch, Entry, Group, Line, Share
 from strata_server.plans import Outcome, Plan, Task
 from strata_server.settings import BatchSettings
 from strata_server.tensors import Array
-from strata_server.timings import Timing
 
 # A batch as short as that may run where requests are received: handing it over would take a good part of it.
 _SHORT_S = 0.005
@@ -47,7 +46,8 @@ class Batcher:
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
         self._wait_s = settings.wait_us / 1e6
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
         self._ready: deque[Line] = deque()
@@ -66,14 +66,17 @@ class Batcher:
             Overloaded: there is no room, or the deadline cannot be made behind those that wait.
             DeadlinePassed: nobody waits for it.
         """
-        task.deadline.check()
-        if not task.plan.part.slice.exits:
+        plan = task.plan
+        if not plan.part.slice.exits:
             tell({})  # what is asked is what enters
             return
-        with self._changed:
-            line = self._find_line(task.plan)
-            group = self._find_group(line, task.plan)
-            group.push(self._admit(line, group, task, tell))
+        task.deadline.check()
+        with self._lock:
+            line = self._lines.get(plan.line) or self._make_line(plan)
+            group = line.groups.get(plan.group) or line.add(plan)
+            entry = Entry(task, tell, line, group)
+            self._admit(entry)
+            group.push(entry)
             if self._wait_s:
                 self._changed.notify_all()
             if line.has_turn:
@@ -98,21 +101,21 @@ class Batcher:
         again_s = None
         for _ in range(len(self._ready)):
             line = self._ready.popleft()
-            with self._changed:
+            with self._lock:
                 group = self._choose(line)
                 if not group:
                     continue
                 wait_s = self._wait_more(group)
                 batch = None
-                if not wait_s and group.predict(self._tile(group)) <= _SHORT_S:
-                    batch = self._take(line, group)
+                if not wait_s and group.at_best(self._tile(group)) <= _SHORT_S:
+                    batch = self._take(group)
             if wait_s:
                 self._ready.append(line)
                 again_s = min(wait_s, again_s or wait_s)
             elif batch is None:
                 self._runners.submit(self._run_line, line)
             else:
-                if self._run(batch):
+                if self._run(line, batch):
                     self._ready.append(line)
                 return 0
         return again_s
@@ -120,7 +123,7 @@ class Batcher:
     def _run_line(self, line: Line) -> None:
         """Run batches as long as there are some."""
         while True:
-            with self._changed:
+            with self._lock:
                 group = self._choose(line)
                 if not group:
                     return
@@ -128,8 +131,8 @@ class Batcher:
                 if wait_s:
                     self._changed.wait(wait_s)
                     continue
-                batch = self._take(line, group)
-            if not self._run(batch):
+                batch = self._take(group)
+            if not self._run(line, batch):
                 return
 
     def _tile(self, group: Group) -> int:
@@ -139,7 +142,8 @@ class Batcher:
         """Return how long a batch may wait for more rows, in seconds."""
         if not self._wait_s or not group.batches or group.rows >= self._tile(group):
             return 0
-        return max(0, group.waiting[0].came + self._wait_s - time.monotonic())
+        first = group.first
+        return max(0, first.came + self._wait_s - time.monotonic()) if first else 0
 
     def _choose(self, line: Line) -> Group | None:
         """Return the group that is next, or take the line's turn away if nothing of it can run."""
@@ -162,31 +166,37 @@ class Batcher:
             session = group.version.open(group.part, Deadline())
         except Exception as error:  # noqa: BLE001 - it is told to all who wait for the session
             failed = error
-        with self._changed:
+        with self._lock:
             group.is_making = False
-            group.session = session if group.waiting else None
             outcomes = [(entry, failed) for entry in group.empty()] if failed else []
-            begins = bool(group.waiting) and not line.has_turn
+            group.session = session if group.rows else None
+            begins = group.rows > 0 and not line.has_turn
             line.has_turn = line.has_turn or begins
-        self._settle(line, outcomes)
+            self._release(outcomes)
+        _tell(outcomes)
         if begins:
             self._runners.submit(self._run_line, line)
 
-    def _take(self, line: Line, group: Group) -> Batch:
+    def _take(self, group: Group) -> Batch:
         session = group.find_session()
         tile = self._tile(group)
         over: list[Entry] = []
-        shares = list(group.take(tile, tile, over))
-        if not group.waiting:
+        shares = group.take(tile, tile, over)
+        if not group.rows:
             group.session = None
-        return Batch(line, group, session, shares, over)
+        return Batch(group, session, shares, over)
 
-    def _run(self, batch: Batch) -> bool:
+    def _run(self, line: Line, batch: Batch) -> bool:
         """Run a batch and tell the outcomes; return whether more of its line waits, which then keeps its turn."""
         outcomes: list[tuple[Entry, Outcome]] = [(entry, _late()) for entry in batch.over if not entry.is_settled]
         if batch.shares:
             outcomes += self._compute(batch)
-        return self._settle(batch.line, outcomes, ends_turn=True)
+        with self._lock:
+            self._release(outcomes)
+            more = any(group.rows for group in line.groups.values())
+            line.has_turn = more
+        _tell(outcomes)
+        return more
 
     def _compute(self, batch: Batch) -> list[tuple[Entry, Outcome]]:
         """Return the outcomes of those that have all their rows."""
@@ -201,75 +211,64 @@ class Batcher:
         batch.group.timing.note(batch.rows, time.perf_counter() - start)
         return list(_divide(batch, computed))
 
-    def _settle(self, line: Line, outcomes: Sequence[tuple[Entry, Outcome]], *, ends_turn: bool = False) -> bool:
-        with self._changed:
-            for entry, _ in outcomes:
-                self._release(line, entry)
-            more = any(group.waiting for group in line.groups.values())
-            if ends_turn and not more:
-                line.has_turn = False
-        for entry, outcome in outcomes:
-            try:
-                entry.tell(outcome)
-            except Exception:
-                log.exception("an outcome could not be told")
-        return more
-
-    def _find_line(self, plan: Plan) -> Line:
-        line = self._lines.get(plan.line)
-        if line is None:
-            line = self._lines[plan.line] = Line()
-            for key in list(self._lines)[: max(0, len(self._lines) - _LINES_REMEMBERED)]:
-                if not self._lines[key].is_busy:
-                    del self._lines[key]
+    def _make_line(self, plan: Plan) -> Line:
+        line = self._lines[plan.line] = Line()
+        for key in list(self._lines)[: max(0, len(self._lines) - _LINES_REMEMBERED)]:
+            if not self._lines[key].is_busy:
+                del self._lines[key]
         return line
 
-    def _find_group(self, line: Line, plan: Plan) -> Group:
-        group = line.groups.get(plan.group)
-        if group is None:
-            timing = Timing(plan.version.guess_row_s(plan.part))
-            group = Group(plan.version, plan.part, plan.figures, plan.batches, plan.row_bytes, timing)
-            line.groups[plan.group] = group
-        return group
+    def _admit(self, entry: Entry) -> None:
+        """Count an entry, if there is room and time for it."""
+        plan, most = entry.task.plan, self._settings
+        queue = self._queues.get(plan.version.model)
+        if queue is None:
+            queue = self._queues[plan.version.model] = _Queue()
+        if queue.rows:
+            self._check_room(queue, entry)
+        group = entry.group
+        entry.predicted_s = group.predict_share(plan.rows, group.tile(most.rows))
+        queue.rows += plan.rows
+        queue.nbytes += plan.entry_bytes
+        entry.line.enter(entry)
 
-    def _admit(self, line: Line, group: Group, task: Task, tell: Callable[[Outcome], None]) -> Entry:
+    def _check_room(self, queue: _Queue, entry: Entry) -> None:
+        task, most = entry.task, self._settings
         plan = task.plan
-        queue = self._queues.setdefault(plan.version.model, _Queue())
-        ahead_s = line.ahead_s(task.priority)
-        most = self._settings
-        if queue.rows and (
-            queue.rows + plan.rows > most.queue_rows or queue.nbytes + plan.entry_bytes > most.queue_bytes
-        ):
+        ahead_s = entry.line.ahead_s(task.priority)
+        if queue.rows + plan.rows > most.queue_rows or queue.nbytes + plan.entry_bytes > most.queue_bytes:
             raise Overloaded(
-                f"model {plan.version.model}: the queue is full: {queue.rows} rows of {queue.nbytes} bytes wait, "
-                f"expected at most {most.queue_rows} rows of {most.queue_bytes} bytes, received {plan.rows} more",
+                f"model {plan.version.model}: expected at most {most.queue_rows} rows and {most.queue_bytes} bytes to "
+                f"wait, received {plan.rows} rows behind {queue.rows} of {queue.nbytes} bytes",
                 ahead_s,
             )
         remaining_s = task.deadline.remaining_s
-        own_s = group.timing.predict(plan.rows)
-        if ahead_s and remaining_s is not None and ahead_s * _MARGIN + own_s > remaining_s:
+        if not ahead_s or remaining_s is None:
+            return
+        needed_s = ahead_s * _MARGIN + entry.group.timing.predict(plan.rows)
+        if needed_s > remaining_s:
             raise Overloaded(
-                f"model {plan.version.model}: the request would be answered in {ahead_s + own_s:.3f} s, "
-                f"its caller waits for {remaining_s:.3f} s",
+                f"model {plan.version.model}: the answer would take {needed_s:.3f} s behind those that wait, "
+                f"the caller waits {remaining_s:.3f} s",
                 ahead_s,
             )
-        entry = Entry(task, tell, group.predict_share(plan.rows, self._tile(group)))
-        queue.rows += plan.rows
-        queue.nbytes += plan.entry_bytes
-        line.entries += 1
-        line.backlog_s[task.priority] = line.backlog_s.get(task.priority, 0) + entry.predicted_s
-        return entry
 
-    def _release(self, line: Line, entry: Entry) -> None:
-        entry.is_settled = True
-        plan, priority = entry.task.plan, entry.task.priority
-        queue = self._queues[plan.version.model]
-        queue.rows -= plan.rows
-        queue.nbytes -= plan.entry_bytes
-        line.backlog_s[priority] -= entry.predicted_s
-        line.entries -= 1
-        if not line.entries:
-            line.backlog_s.clear()  # of what rounding leaves
+    def _release(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
+        for entry, _ in outcomes:
+            entry.is_settled = True
+            plan = entry.task.plan
+            queue = self._queues[plan.version.model]
+            queue.rows -= plan.rows
+            queue.nbytes -= plan.entry_bytes
+            entry.line.leave(entry)
+
+
+def _tell(outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
+    for entry, outcome in outcomes:
+        try:
+            entry.tell(outcome)
+        except Exception:
+            log.exception("an outcome could not be told")
 
 
 def _late() -> DeadlinePassed:
@@ -278,11 +277,13 @@ def _late() -> DeadlinePassed:
 
 def _compute(batch: Batch) -> dict[str, Array]:
     group, shares = batch.group, batch.shares
-    if not group.batches:
-        entries = shares[0].entry.task.entries
-    else:
-        entries = {name: _join([_cut(share, name) for share in shares]) for name in group.part.slice.entries}
-    return group.version.compute(batch.session, group.part, entries, group.figures)
+    if len(shares) == 1 and shares[0].is_whole:
+        return group.version.compute(batch.session, group.part, shares[0].entry.task.entries, group.figures)
+    entries = {name: np.concatenate([_cut(share, name) for share in shares]) for name in group.part.slice.entries}
+    computed = group.version.compute(batch.session, group.part, entries, group.figures)
+    if any(len(value) != batch.rows for value in computed.values()):
+        raise RuntimeError(f"model {group.version.model}: expected {batch.rows} rows of each exit")
+    return computed
 
 
 def _cut(share: Share, name: str) -> Array:
@@ -290,18 +291,16 @@ def _cut(share: Share, name: str) -> Array:
     return rows if share.is_whole else rows[share.start : share.stop]
 
 
-def _join(arrays: Sequence[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _divide(batch: Batch, computed: Mapping[str, Array]) -> Iterator[tuple[Entry, Outcome]]:
+def _divide(batch: Batch, computed: dict[str, Array]) -> Iterator[tuple[Entry, Outcome]]:
     """Give each entry its rows, and return those that have all of theirs."""
+    if len(batch.shares) == 1 and batch.shares[0].is_whole:
+        yield batch.shares[0].entry, computed
+        return
     start = 0
     for share in batch.shares:
         stop = start + share.stop - share.start
-        alone = len(batch.shares) == 1
-        values = {name: value if alone else value[start:stop] for name, value in computed.items()}
-        whole = share.entry.collect(share, values)
+        values = {name: value[start:stop] for name, value in computed.items()}
+        whole = values if share.is_whole else share.entry.collect(share, values)
         if whole is not None:
             yield share.entry, whole
         start = stop

@@ -11,7 +11,7 @@ import numpy as np
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
-from strata_server.errors import InvalidArgument, NotFound, OverLimit, quote, quote_all
+from strata_server.errors import InvalidArgument, NotFound, OverLimit, StrataError, quote, quote_all
 from strata_server.images import Pictures, preprocess_images
 from strata_server.labels import Label, name_labels, rank_labels
 from strata_server.plans import DEFAULT_PRIORITY, Outcome, Plan, Task
@@ -64,10 +64,12 @@ class Question:
             InvalidArgument: the values are none that what was asked can be made of.
             OverLimit: only they tell that the answer is too large.
         """
-        with naming(self.task.plan.version):
+        try:
             if isinstance(outcome, Exception):
                 raise outcome
             return self.finish(self.task.order(outcome))
+        except (InvalidArgument, NotFound, OverLimit) as error:
+            raise _name(self.task.plan.version, error) from error
 
     def run(self) -> Answer:
         """Return the answer by a run of its own, here and now; errors as in `answer` and `Version.run`."""
@@ -243,7 +245,11 @@ def naming(version: Version) -> Iterator[None]:
     try:
         yield
     except (InvalidArgument, NotFound, OverLimit) as error:
-        raise type(error)(f"model {version.model}: {error}") from error
+        raise _name(version, error) from error
+
+
+def _name(version: Version, error: StrataError) -> StrataError:
+    return type(error)(f"model {version.model}: {error}")
 
 
 def _rank(version: Version, top_k: int, values: dict[str, Array]) -> Answer:

@@ -1,67 +1,53 @@
 """What waits to run, in which order, and which rows run together."""
 
-import heapq
-import itertools
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import onnxruntime
 
-from strata_server.plans import Outcome, Task
-from strata_server.reductions import Reduction
-from strata_server.slicing import Part
+from strata_server.plans import Outcome, Plan, Task
 from strata_server.tensors import Array
 from strata_server.timings import Timing
-from strata_server.version import Version
 
 # A batch is cut where it would hold more than this: page faults would take what batching gives.
 _BATCH_BYTES = 256 * 2**20
+_GROUPS_REMEMBERED = 256
 
-_numbers = itertools.count()
 
-
-@dataclass(eq=False, slots=True)
 class Entry:
     """A task in a queue."""
 
-    task: Task
-    tell: Callable[[Outcome], None]
-    """Takes the outcome, once."""
-    predicted_s: float
-    number: int = field(default_factory=lambda: next(_numbers))
-    """By which those of one priority run in the order they came."""
-    came: float = field(default_factory=time.monotonic)
-    done: int = 0
-    """Rows that have run, of a task that is larger than a tile."""
-    values: dict[str, Array] = field(default_factory=dict)
-    """Of those rows."""
-    is_settled: bool = False
-    """Whether it has its outcome."""
+    __slots__ = ("came", "done", "group", "is_settled", "line", "predicted_s", "task", "tell", "values")
+
+    def __init__(self, task: Task, tell: Callable[[Outcome], None], line: "Line", group: "Group") -> None:
+        """Let a task come; `tell` takes its outcome, once."""
+        self.task = task
+        self.tell = tell
+        self.line = line
+        self.group = group
+        self.predicted_s = 0.0
+        self.came = time.monotonic()
+        self.done = 0
+        """Rows that have run, of a task that is larger than a tile."""
+        self.values: dict[str, Array] = {}
+        """Of those rows."""
+        self.is_settled = False
+        """Whether it has its outcome."""
 
     def collect(self, share: "Share", values: dict[str, Array]) -> dict[str, Array] | None:
         """Take the values of some rows, and return those of all once they are there."""
-        if share.is_whole:
-            return values
         for name, value in values.items():
             if name not in self.values:
                 self.values[name] = np.empty((self.task.plan.rows, *value.shape[1:]), value.dtype)
             self.values[name][share.start : share.stop] = value
-        return None if self.left or share.stop < self.task.plan.rows else self.values
-
-    def __lt__(self, other: "Entry") -> bool:
-        mine, others = self.task.priority, other.task.priority
-        return self.number < other.number if mine == others else mine < others
-
-    @property
-    def left(self) -> int:
-        """Rows that have not run."""
-        return self.task.plan.rows - self.done
+        return self.values if share.stop == self.task.plan.rows else None
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """Rows of one entry in a batch."""
 
     entry: Entry
@@ -78,7 +64,6 @@ class Share:
 class Batch:
     """What runs in one run."""
 
-    line: "Line"
     group: "Group"
     session: onnxruntime.InferenceSession | None
     shares: list[Share]
@@ -91,34 +76,55 @@ class Batch:
         return sum(share.stop - share.start for share in self.shares)
 
 
-@dataclass(eq=False)
 class Group:
     """Entries of one line that ask for the same part."""
 
-    version: Version
-    part: Part
-    figures: Mapping[str, Reduction]
-    batches: bool
-    row_bytes: int
-    timing: Timing
-    waiting: list[Entry] = field(default_factory=list)
-    """A heap."""
-    rows: int = 0
-    """Of those that wait."""
-    session: onnxruntime.InferenceSession | None = None
-    """Just made for those that wait, and kept here only until they run."""
-    is_making: bool = False
+    def __init__(self, plan: Plan) -> None:
+        self.version = plan.version
+        self.part = plan.part
+        self.figures = plan.figures
+        self.batches = plan.batches
+        self.timing = Timing(plan.version.guess_row_s(plan.part))
+        self.rows = 0
+        """Of those that wait."""
+        self.session: onnxruntime.InferenceSession | None = None
+        """Just made for those that wait, and kept here only until they run."""
+        self.is_making = False
+        self._row_bytes = plan.row_bytes
+        self._waiting: dict[int, deque[Entry]] = {}
+        """By priority; none is empty."""
 
     def push(self, entry: Entry) -> None:
-        """Let an entry wait."""
-        heapq.heappush(self.waiting, entry)
-        self.rows += entry.left
+        """Let an entry wait, behind those of its priority."""
+        self.rows += entry.task.plan.rows - entry.done
+        level = self._waiting.get(entry.task.priority)
+        if level is None:
+            level = self._waiting[entry.task.priority] = deque()
+        level.append(entry)
+
+    @property
+    def first(self) -> Entry | None:
+        """The most urgent of those that wait."""
+        if not self._waiting:
+            return None
+        return self._waiting[min(self._waiting)][0]
 
     def pop(self) -> Entry:
-        """Return the first, which waits no more."""
-        entry = heapq.heappop(self.waiting)
-        self.rows -= entry.left
+        """Return the most urgent, which waits no more."""
+        priority = min(self._waiting)
+        level = self._waiting[priority]
+        entry = level.popleft()
+        if not level:
+            del self._waiting[priority]
+        self.rows -= entry.task.plan.rows - entry.done
         return entry
+
+    def empty(self) -> list[Entry]:
+        """Return all, which wait no more."""
+        waiting = [entry for level in self._waiting.values() for entry in level]
+        self._waiting.clear()
+        self.rows = 0
+        return waiting
 
     def find_session(self) -> onnxruntime.InferenceSession | None:
         """Return the session if it is there."""
@@ -126,17 +132,20 @@ class Group:
 
     def tile(self, given: int) -> int:
         """Return how many rows run at a time, at most: a number that was given, or the fastest."""
-        return max(1, min(given or self.version.tile_rows, _BATCH_BYTES // max(1, self.row_bytes)))
+        return max(1, min(given or self.version.tile_rows, _BATCH_BYTES // max(1, self._row_bytes)))
 
-    def predict(self, tile: int) -> float:
-        """Return how long the next batch takes, in seconds."""
-        return self.timing.predict(min(self.rows, tile) if self.batches else self.waiting[0].left)
+    def at_best(self, tile: int) -> float:
+        """Return how long the next batch takes if nothing disturbs it, in seconds."""
+        first = self.first
+        if first is None:
+            return 0
+        return self.timing.at_best(min(self.rows, tile) if self.batches else first.task.plan.rows)
 
     def predict_share(self, rows: int, tile: int) -> float:
         """Return by how much longer those who come later wait for so many rows, in full tiles, in seconds."""
-        return self.timing.predict(rows) if not self.batches else self.timing.predict(tile) / tile * rows
+        return self.timing.predict(tile) / tile * rows if self.batches else self.timing.predict(rows)
 
-    def take(self, room: int, tile: int, over: list[Entry]) -> Iterator[Share]:
+    def take(self, room: int, tile: int, over: list[Entry]) -> list[Share]:
         """Return the next rows, as many as there is room for.
 
         An entry is divided only where it is larger than a tile; what is left of it goes behind those that wait.
@@ -146,57 +155,79 @@ class Group:
             tile: the largest batch.
             over: gets those whom nobody waits for any more.
         """
-        while self.waiting and room:
-            first = self.waiting[0]
+        shares: list[Share] = []
+        while room and (first := self.first):
             if first.is_settled or first.task.deadline.is_over:
                 over.append(self.pop())
                 continue
-            rows = first.left
+            whole, start = first.task.plan.rows, first.done
+            rows = whole - start
             if not self.batches:
                 room = 0  # it runs alone, and whole
             elif rows <= room:
                 room -= rows
-            elif first.task.plan.rows > tile:
+            elif whole > tile:
                 rows, room = room, 0
             else:
-                return
+                break
             self.pop()
-            start = first.done
-            first.done += rows
-            if first.left:
-                first.number = next(_numbers)
+            first.done = start + rows
+            if first.done < whole:
                 self.push(first)
-            yield Share(first, start, first.done)
-
-    def empty(self) -> list[Entry]:
-        """Return all, which wait no more."""
-        waiting, self.waiting, self.rows = self.waiting, [], 0
-        return waiting
+            shares.append(Share(first, start, start + rows))
+        return shares
 
 
-@dataclass(eq=False)
 class Line:
     """What enters at the same place in the same shape; one batch of it runs at a time."""
 
-    groups: dict[Hashable, Group] = field(default_factory=dict)
-    has_turn: bool = False
-    """Whether it runs, or is about to."""
-    entries: int = 0
-    """How many wait or run."""
-    backlog_s: dict[int, float] = field(default_factory=dict)
-    """By priority: how long what waits and what runs will take."""
+    def __init__(self) -> None:
+        self.groups: dict[Hashable, Group] = {}
+        self.has_turn = False
+        """Whether it runs, or is about to."""
+        self.entries = 0
+        """How many wait or run."""
+        self._backlog_s: dict[int, float] = {}
+        """By priority: how long what waits and what runs will take."""
 
     @property
     def waiting(self) -> list[Group]:
         """The groups in which something waits, the most urgent first."""
-        waiting = [group for group in self.groups.values() if group.waiting]
-        return waiting if len(waiting) < 2 else sorted(waiting, key=lambda group: group.waiting[0])
+        waiting = [group for group in self.groups.values() if group.rows]
+        return waiting if len(waiting) < 2 else sorted(waiting, key=_urgency)
 
     @property
     def is_busy(self) -> bool:
         """Whether something of it waits or runs."""
         return self.has_turn or self.entries > 0 or any(group.is_making for group in self.groups.values())
 
+    def add(self, plan: Plan) -> Group:
+        """Return a new group for what a plan asks; those that nobody asks for make room."""
+        if len(self.groups) >= _GROUPS_REMEMBERED:
+            self.groups = {key: group for key, group in self.groups.items() if group.rows or group.is_making}
+        group = self.groups[plan.group] = Group(plan)
+        return group
+
     def ahead_s(self, priority: int) -> float:
         """Return how long that takes which runs before a new entry of a priority, in seconds."""
-        return sum(seconds for level, seconds in self.backlog_s.items() if level <= priority)
+        if not self.entries:
+            return 0
+        return sum([seconds for level, seconds in self._backlog_s.items() if level <= priority])
+
+    def enter(self, entry: Entry) -> None:
+        """Count an entry."""
+        self.entries += 1
+        priority = entry.task.priority
+        self._backlog_s[priority] = self._backlog_s.get(priority, 0) + entry.predicted_s
+
+    def leave(self, entry: Entry) -> None:
+        """Count an entry no more."""
+        self.entries -= 1
+        self._backlog_s[entry.task.priority] -= entry.predicted_s
+        if not self.entries:
+            self._backlog_s.clear()  # of what rounding leaves
+
+
+def _urgency(group: Group) -> tuple[int, float]:
+    first = group.first
+    return (first.task.priority, first.came) if first else (0, 0)

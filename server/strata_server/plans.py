@@ -49,6 +49,9 @@ class Task:
     deadline: Deadline
     priority: int = DEFAULT_PRIORITY
 
-    def order(self, computed: Mapping[str, Array]) -> dict[str, Array]:
+    def order(self, computed: dict[str, Array]) -> dict[str, Array]:
         """Return the values of the exits asked, in their order; those that are entries as they came."""
-        return {name: computed[name] if name in computed else self.entries[name] for name in self.plan.exits}
+        exits = self.plan.exits
+        if len(computed) == len(exits) == 1:
+            return computed  # in whatever order
+        return {name: computed[name] if name in computed else self.entries[name] for name in exits}

@@ -1,6 +1,7 @@
 """How long runs take, learned from those that were."""
 
 _MEMORY = 0.9  # what an older run counts for with each new one
+_FORGETTING = 1.02  # by how much the fastest run is taken to be slower with each new one
 
 
 class Timing:
@@ -10,10 +11,12 @@ class Timing:
         """Begin with a guess, which the first run replaces."""
         self.fixed_s = 0.0
         self.row_s = seconds_per_row
+        self._fastest_row_s = seconds_per_row
         self._runs = self._rows = self._seconds = self._squares = self._products = 0.0
 
     def note(self, rows: int, seconds: float) -> None:
         """Learn from a run; older ones fade."""
+        self._fastest_row_s = min(self._fastest_row_s * _FORGETTING, seconds / rows)
         self._runs = self._runs * _MEMORY + 1
         self._rows = self._rows * _MEMORY + rows
         self._seconds = self._seconds * _MEMORY + seconds
@@ -31,3 +34,7 @@ class Timing:
     def predict(self, rows: int) -> float:
         """Return how long a run of so many rows takes, in seconds."""
         return self.fixed_s + self.row_s * rows
+
+    def at_best(self, rows: int) -> float:
+        """Return how long a run takes that nothing disturbs, in seconds: on a busy machine much less than most."""
+        return self._fastest_row_s * rows

@@ -38,7 +38,8 @@ class Calls:
     def __init__(self) -> None:
         self._open = 0
         self._draining = False
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)
 
     @property
     def open(self) -> int:
@@ -51,23 +52,23 @@ class Calls:
         Raises:
             Draining: the server takes no new ones.
         """
-        with self._changed:
+        with self._lock:
             if self._draining:
                 raise Draining("the server is stopping and takes no new calls")
             self._open += 1
 
     def leave(self) -> None:
         """Count a call no more."""
-        with self._changed:
+        with self._lock:
             self._open -= 1
-            if not self._open and self._draining:
-                self._changed.notify_all()
+            if self._draining and not self._open:
+                self._ended.notify_all()
 
     def drain(self, timeout_s: float) -> bool:
         """Take no new calls and wait for the open ones; return whether all have ended in time."""
-        with self._changed:
+        with self._lock:
             self._draining = True
-            return self._changed.wait_for(lambda: self._open == 0, timeout_s)
+            return self._ended.wait_for(lambda: self._open == 0, timeout_s)
 
 
 def refuse(error: StrataError) -> Reply:

@@ -6,10 +6,12 @@ tests/server/test_core.py fails loudly where it changes, and grpcio's public ser
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
+
+from strata_server.scheduling import yielding_threads
 
 TESTED = ("1.81", "1.85")
 """The oldest and the newest release of grpcio that the tests have passed with."""
@@ -20,26 +22,32 @@ _STATUS = {code.name: code.value[0] for code in grpc.StatusCode}
 _ACCEPTED_AHEAD = 128  # calls that may begin between two polls
 _ACCEPT = object()
 
-Trailers = Sequence[tuple[str, str]]
+Trailers: TypeAlias = Sequence[tuple[str, str]]
+Handle: TypeAlias = Any
+"""A call as grpcio has it, whose types nobody has written down."""
+Accept: TypeAlias = Callable[[bytes, float, Handle], None]
 
 
 class Queue:
     """A gRPC server whose events are handled by whoever polls, one at a time."""
 
-    def __init__(self, address: str, options: Sequence[tuple[str, int]], accept: Callable[["CoreCall"], None]) -> None:
+    def __init__(self, address: str, options: Sequence[tuple[str, int]], accept: Accept) -> None:
         """Take the port, without answering on it yet.
 
         Args:
             address: where to listen; port 0 takes a free one.
             options: of gRPC.
-            accept: called by `poll` with each call that begins.
+            accept: called by `poll` with each call that begins: its path, such as
+                b"/strata.v1.InferenceService/Predict", when its caller waits no more, in seconds since the epoch
+                and infinite where it set no deadline, and what to make a `CoreCall` of.
 
         Raises:
             OSError: the port cannot be had.
         """
         self._accept = accept
-        self._events = cygrpc.CompletionQueue()
-        self._server = cygrpc.Server([(name.encode(), value) for name, value in options], False)
+        with yielding_threads():
+            self._events = cygrpc.CompletionQueue()
+            self._server = cygrpc.Server([(name.encode(), value) for name, value in options], False)
         self._server.register_completion_queue(self._events)
         try:
             self.port: int = self._server.add_http2_port(address.encode())
@@ -52,7 +60,8 @@ class Queue:
 
     def start(self) -> None:
         """Let calls begin."""
-        self._server.start()
+        with yielding_threads():
+            self._server.start()
         for _ in range(_ACCEPTED_AHEAD):
             self._request_call()
 
@@ -62,8 +71,9 @@ class Queue:
         if event.completion_type == cygrpc.CompletionType.queue_timeout:
             return False
         if event.tag is _ACCEPT:
-            if event.success and event.call_details.method:
-                self._accept(CoreCall(event))
+            details = event.call_details
+            if event.success and details.method:
+                self._accept(details.method, details.deadline, event.call)
             if not self._is_stopping:
                 self._request_call()
         else:
@@ -94,34 +104,36 @@ class Queue:
 
 
 class CoreCall:
-    """A call as gRPC has it. Each method may be called from any thread; callbacks come from `Queue.poll`."""
+    """A call as gRPC has it. Anything may be sent from any thread; what comes in, comes from `Queue.poll`."""
 
-    __slots__ = ("_call", "ends_at", "path")
+    __slots__ = ("_handle",)
 
-    def __init__(self, event: Any) -> None:
-        self._call = event.call
-        self.path: bytes = event.call_details.method
-        """Such as /strata.v1.InferenceService/Predict."""
-        self.ends_at: float = event.call_details.deadline
-        """The caller's deadline in seconds since the epoch; infinite where it set none."""
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
 
-    def receive(self, then: Callable[[bytes | None], None]) -> None:
-        """Wait for the next message; None means that the caller sends no more."""
-        self._call.start_server_batch(
-            (cygrpc.ReceiveMessageOperation(_NO_FLAGS),),
-            lambda event: then(event.batch_operations[0].message()),
-        )
+    def receive(self) -> None:
+        """Wait for the next message, which `take` gets."""
+        self._handle.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), self._receive)
 
-    def watch(self, then: Callable[[bool], None]) -> None:
-        """Wait for the end of the call: it was cancelled, or all has been sent."""
-        self._call.start_server_batch(
-            (cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),),
-            lambda event: then(bool(event.batch_operations[0].cancelled())),
-        )
+    def watch(self) -> None:
+        """Wait for the end of the call, of which `close` is told."""
+        self._handle.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), self._close)
+
+    def take(self, data: bytes | None) -> None:
+        """Take a message; None means that the caller sends no more."""
+
+    def close(self) -> None:
+        """Note that the call is over: it was cancelled, or all has been sent."""
+
+    def _receive(self, event: Any) -> None:
+        self.take(event.batch_operations[0].message())
+
+    def _close(self, event: Any) -> None:
+        self.close()
 
     def answer(self, body: bytes, then: Callable[[Any], None]) -> None:
         """Send everything at once: headers, one message, and that all went well."""
-        self._call.start_server_batch(
+        self._handle.start_server_batch(
             (
                 cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),
                 cygrpc.SendMessageOperation(body, _NO_FLAGS),
@@ -132,7 +144,7 @@ class CoreCall:
 
     def refuse(self, status: str, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
         """Send headers and a status."""
-        self._call.start_server_batch(
+        self._handle.start_server_batch(
             (
                 cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),
                 _status_operation(status, details, trailers),
@@ -142,7 +154,7 @@ class CoreCall:
 
     def open(self, then: Callable[[Any], None]) -> None:
         """Send the headers of a stream."""
-        self._call.start_server_batch((cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),), then)
+        self._handle.start_server_batch((cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),), then)
 
     def send(self, body: bytes, then: Callable[[Any], None], *, more: bool = False) -> None:
         """Send one message of a stream; the next must wait for this one.
@@ -153,11 +165,11 @@ class CoreCall:
             more: whether the next is there already, so that both may travel together.
         """
         flags = _MORE_FOLLOWS if more else _NO_FLAGS
-        self._call.start_server_batch((cygrpc.SendMessageOperation(body, flags),), then)
+        self._handle.start_server_batch((cygrpc.SendMessageOperation(body, flags),), then)
 
     def end(self, status: str, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
         """End a stream."""
-        self._call.start_server_batch((_status_operation(status, details, trailers),), then)
+        self._handle.start_server_batch((_status_operation(status, details, trailers),), then)
 
 
 def _status_operation(status: str, details: str, trailers: Trailers) -> Any:

@@ -40,22 +40,26 @@ class Dispatcher:
         if len(data) > _SMALL_BYTES:
             self._readers.submit(self.take, method, data, call)
             return
+        if self._cut_short(method, data, call, here=True):
+            return
         request = self._parse(method, data, call)
         if request is None:
             return
         if method.is_heavy(request):
-            self._readers.submit(self._handle, method, request, call)
+            self._readers.submit(self._handle, method, request, data, call)
         else:
-            self._handle(method, request, call, here=True)
+            self._handle(method, request, data, call, here=True)
 
     def take(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on a thread that may wait."""
         if call.deadline.is_over:
             call.reply(Reply(status="DEADLINE_EXCEEDED", details="the caller no longer waited; nothing was run"))
             return
+        if self._cut_short(method, data, call):
+            return
         request = self._parse(method, data, call)
         if request is not None:
-            self._handle(method, request, call)
+            self._handle(method, request, data, call)
 
     def _parse(self, method: Method, data: bytes, call: Call) -> Message | None:
         try:
@@ -66,40 +70,57 @@ class Dispatcher:
             call.reply(refuse(InvalidArgument(f"expected a message {expected}, {received}")))
             return None
 
-    def _handle(self, method: Method, request: Message, call: Call, *, here: bool = False) -> None:
+    def _cut_short(self, method: Method, data: bytes, call: Call, *, here: bool = False) -> bool:
+        """Take a request whose like has come before; return whether it was one."""
+        if not method.shortcut:
+            return False
+        pending = method.shortcut.find(data, call.deadline)
+        if pending is None:
+            return False
+        try:
+            self._submit(method, data, call, pending, here=here)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            call.reply(self._fail(method, data, error))
+        return True
+
+    def _handle(self, method: Method, request: Message, data: bytes, call: Call, *, here: bool = False) -> None:
         try:
             response = method.handle(request, call.deadline)
             if isinstance(response, Pending):
-                tell = partial(self._follow, method, request, call, response)
-                self._batcher.submit(response.question.task, tell, here=here)
+                if method.shortcut:
+                    method.shortcut.keep(data, request, response)
+                self._submit(method, data, call, response, here=here)
                 return
             reply = self._serialize(response)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
-            reply = self._fail(method, request, error)
+        except Exception as error:  # noqa: BLE001 - as above
+            reply = self._fail(method, data, error)
         call.reply(reply)
 
-    def _follow(self, method: Method, request: Message, call: Call, pending: Pending, outcome: Outcome) -> None:
+    def _submit(self, method: Method, data: bytes, call: Call, pending: Pending, *, here: bool) -> None:
+        self._batcher.submit(pending.question.task, partial(self._follow, method, data, call, pending), here=here)
+
+    def _follow(self, method: Method, data: bytes, call: Call, pending: Pending, outcome: Outcome) -> None:
         """Reply with what came of a run."""
         try:
             reply = self._serialize(pending.write(pending.question.answer(outcome)))
         except Exception as error:  # noqa: BLE001 - as above
-            reply = self._fail(method, request, error)
+            reply = self._fail(method, data, error)
         call.reply(reply)
 
-    def _serialize(self, response: Message) -> Reply:
-        body = response.SerializeToString()
+    def _serialize(self, response: Message | bytes) -> Reply:
+        body = response if isinstance(response, bytes) else response.SerializeToString()
         if len(body) > self._max_bytes + _ENVELOPE_BYTES:
             raise OverLimit(
                 f"expected an answer of at most {self._max_bytes} bytes, received a request for {len(body)}"
             )
         return Reply(body)
 
-    def _fail(self, method: Method, request: Message, error: Exception) -> Reply:
+    def _fail(self, method: Method, data: bytes, error: Exception) -> Reply:
         if not isinstance(error, StrataError):
             # What went wrong inside is ours to know: the caller gets a number to ask about, the log the rest.
             request_id = uuid.uuid4().hex[:12]
             log.error("request %s: %s failed", request_id, method.path, exc_info=error)
             error = StrataError(f"internal error; the server's log says more under {request_id}")
         if method.fail:
-            return Reply(method.fail(request, error).SerializeToString())
+            return Reply(method.fail(method.request.FromString(data), error).SerializeToString())
         return refuse(error)

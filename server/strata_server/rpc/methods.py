@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -19,12 +19,22 @@ class Pending:
     """A response that waits for a run."""
 
     question: Question
-    write: Callable[[Answer], Message]
+    write: Callable[[Answer], Message | bytes]
 
 
 Response: TypeAlias = Message | Pending
 Handler: TypeAlias = Callable[[Engine, Any, Deadline], Response]
 """Takes the engine, a request message and how long its caller waits; raises a StrataError."""
+
+
+class Shortcut(Protocol):
+    """Handles requests that are like one that has come before, without parsing them."""
+
+    def find(self, data: bytes, deadline: Deadline) -> Pending | None:
+        """Handle a request by its bytes, or return None: it has to be parsed; errors as a handler's."""
+
+    def keep(self, data: bytes, request: Any, pending: Pending) -> None:
+        """Remember how a request was handled."""
 
 
 def always(request: Any) -> bool:
@@ -40,6 +50,7 @@ class Rpc:
     is_heavy: Callable[[Any], bool] = always
     """Whether to handle a request takes more than some hundred microseconds; it is then kept off the receiving
     thread. What is computed by a network does not count."""
+    shortcut: Shortcut | None = None
     fail: Callable[[Any, StrataError], Message] | None = None
     """Of a stream: the response that tells an error, if an error does not end the stream."""
 
@@ -54,6 +65,7 @@ class Method:
     request: type[Message]
     handle: Callable[[Message, Deadline], Response]
     is_heavy: Callable[[Any], bool] = always
+    shortcut: Shortcut | None = None
     fail: Callable[[Any, StrataError], Message] | None = None
     is_stream: bool = False
     ends_with_server: bool = True
@@ -96,6 +108,7 @@ def bind_methods(service: ServiceDescriptor, engine: Engine, rpcs: Mapping[str, 
             GetMessageClass(declared.input_type),
             partial(rpcs[name].handler, engine),
             rpcs[name].is_heavy,
+            rpcs[name].shortcut,
             rpcs[name].fail,
             declared.client_streaming,
         )

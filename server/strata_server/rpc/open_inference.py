@@ -14,6 +14,7 @@ from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, naming
 from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
 from strata_server.rpc import open_inference_pb2 as pb
+from strata_server.rpc.heads import Heads
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
@@ -60,7 +61,7 @@ def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
         "ModelReady": Rpc(model_ready, is_heavy=_never),
         "ServerMetadata": Rpc(server_metadata),
         "ModelMetadata": Rpc(model_metadata),
-        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements),
+        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements, shortcut=Heads(_describe, bytes)),
     }
     service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     return {service.full_name: bind_methods(service, engine, rpcs)}
@@ -169,18 +170,22 @@ def _read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None
 
 def _write_response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
     """Return the answer in the form of the question: raw bytes, or typed contents where the type has them."""
-    response = pb.ModelInferResponse(
-        model_name=answer.version.model, model_version=str(answer.version.number), id=request.id
-    )
+    response = _describe(answer)
+    response.id = request.id
     values = answer.activations.values()
-    raw = bool(request.raw_input_contents) or any(_DATATYPES[value.dtype] not in _CONTENTS for value in values)
+    if request.raw_input_contents or any(_DATATYPES[value.dtype] not in _CONTENTS for value in values):
+        response.raw_output_contents.extend(map(write_tensor, values))
+    else:
+        for output, value in zip(response.outputs, values, strict=True):
+            getattr(output.contents, _CONTENTS[output.datatype]).extend(value.ravel().tolist())
+    return response
+
+
+def _describe(answer: Answer) -> pb.ModelInferResponse:
+    """Return a response but for its id and values."""
+    response = pb.ModelInferResponse(model_name=answer.version.model, model_version=str(answer.version.number))
     for name, value in answer.activations.items():
-        datatype = _DATATYPES[value.dtype]
-        output = response.outputs.add(name=name, datatype=datatype, shape=value.shape)
-        if raw:
-            response.raw_output_contents.append(write_tensor(value))
-        else:
-            getattr(output.contents, _CONTENTS[datatype]).extend(value.ravel().tolist())
+        response.outputs.add(name=name, datatype=_DATATYPES[value.dtype], shape=value.shape)
     return response
 
 

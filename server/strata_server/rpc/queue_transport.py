@@ -4,7 +4,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -13,7 +12,7 @@ from strata_server.batching import Batcher
 from strata_server.deadline import Deadline
 from strata_server.errors import Draining, InvalidArgument, Overloaded, StartError
 from strata_server.rpc.calls import Calls, Reply, refuse
-from strata_server.rpc.core import CoreCall, Queue
+from strata_server.rpc.core import CoreCall, Handle, Queue
 from strata_server.rpc.dispatcher import Dispatcher
 from strata_server.rpc.methods import Method, Watch
 from strata_server.rpc.transport import Served
@@ -104,64 +103,67 @@ class QueueTransport:
                 self._beat()
                 next_beat = now + _BEAT_S
 
-    def _accept(self, core: CoreCall) -> None:
-        served = self._served.get(core.path)
-        if served is None:
-            core.watch(_ignore)
-            core.refuse("UNIMPLEMENTED", "Method not found!", (), _ignore)
-        elif isinstance(served, Watch):
-            _WatchCall(core, served)
+    def _accept(self, path: bytes, ends_at: float, handle: Handle) -> None:
+        served = self._served.get(path)
+        if isinstance(served, Watch):
+            _WatchCall(handle, served)
+        elif served is None:
+            _RefusedCall(handle, Reply(status="UNIMPLEMENTED", details="Method not found!"))
         elif served.is_stream:
-            self._streams.add(_StreamCall(self, core, served))
+            self._streams.add(_StreamCall(self, handle, _deadline(ends_at), served))
         else:
-            self._accept_unary(core, served)
-
-    def _accept_unary(self, core: CoreCall, method: Method) -> None:
-        call = _UnaryCall(self, core, method)
-        try:
-            if self.calls.open >= _MOST_CALLS:
-                raise Overloaded(f"expected at most {_MOST_CALLS} calls at a time", retry_s=0.1)
-            if method.ends_with_server:
-                self.calls.enter()
-        except (Draining, Overloaded) as error:
-            core.watch(_ignore)
-            reply = refuse(error)
-            core.refuse(reply.status, reply.details, reply.trailers, _ignore)
-            return
-        core.watch(call.close)
-        core.receive(call.receive)
+            try:
+                if self.calls.open >= _MOST_CALLS:
+                    raise Overloaded(f"expected at most {_MOST_CALLS} calls at a time", retry_s=0.1)
+                if served.ends_with_server:
+                    self.calls.enter()
+            except (Draining, Overloaded) as error:
+                _RefusedCall(handle, refuse(error))
+                return
+            _UnaryCall(self, handle, _deadline(ends_at), served)
 
 
-class _UnaryCall:
+class _RefusedCall(CoreCall):
+    """A call whose request is not even received."""
+
+    def __init__(self, handle: Handle, reply: Reply) -> None:
+        super().__init__(handle)
+        self.watch()
+        self.refuse(reply.status, reply.details, reply.trailers, _ignore)
+
+
+class _UnaryCall(CoreCall):
     """A request, and the response to it."""
 
-    __slots__ = ("_core", "_method", "_transport", "deadline")
+    __slots__ = ("_method", "_transport", "deadline")
 
-    def __init__(self, transport: QueueTransport, core: CoreCall, method: Method) -> None:
+    def __init__(self, transport: QueueTransport, handle: Handle, deadline: Deadline, method: Method) -> None:
+        self._handle = handle
         self._transport = transport
-        self._core = core
         self._method = method
-        self.deadline = _deadline(core)
+        self.deadline = deadline
+        self.watch()
+        self.receive()
 
-    def receive(self, data: bytes | None) -> None:
+    def take(self, data: bytes | None) -> None:
         """Take the request."""
         if data is None:
             self.reply(Reply(status="UNIMPLEMENTED", details="expected a request message, received none"))
         else:
             self._transport.dispatcher.receive(self._method, data, self)
 
-    def close(self, cancelled: bool) -> None:
+    def close(self) -> None:
         """Note that nobody waits any more."""
         self.deadline.hang_up()
 
     def reply(self, reply: Reply) -> None:
         """Send the answer."""
         if reply.status == "OK":
-            self._core.answer(reply.body, self._leave)
+            self.answer(reply.body, self._leave)
         else:
-            self._core.refuse(reply.status, reply.details, reply.trailers, self._leave)
+            self.refuse(reply.status, reply.details, reply.trailers, self._leave)
 
-    def _leave(self, event: Any) -> None:
+    def _leave(self, event: object) -> None:
         if self._method.ends_with_server:
             self._transport.calls.leave()
 
@@ -208,31 +210,31 @@ class _Outbox:
             self._is_busy = True  # for good
             self._core.end(self._status.status, self._status.details, self._status.trailers, _ignore)
 
-    def _go_on(self, event: Any) -> None:
+    def _go_on(self, event: object) -> None:
         with self._lock:
             self._is_busy = False
             self._send()
 
-    def _note_sent(self, event: Any) -> None:
+    def _note_sent(self, event: object) -> None:
         self._go_on(event)
         self._sent()
 
 
-class _StreamCall:
+class _StreamCall(CoreCall):
     """Requests on one call, each with a response of its own; a bounded number is on its way."""
 
-    def __init__(self, transport: QueueTransport, core: CoreCall, method: Method) -> None:
+    def __init__(self, transport: QueueTransport, handle: Handle, deadline: Deadline, method: Method) -> None:
+        super().__init__(handle)
         self._transport = transport
-        self._core = core
         self._method = method
         self._window = Window()
         self._lock = threading.Lock()
         self._is_reading = False
         self._status: Reply | None = None
         """What it will end with; no more requests are taken then."""
-        self.deadline = _deadline(core)
-        core.watch(self._close)
-        self._outbox = _Outbox(core, self._give)
+        self.deadline = deadline
+        self.watch()
+        self._outbox = _Outbox(self, self._give)
         self._read()
 
     def stop(self, status: Reply) -> None:
@@ -258,9 +260,10 @@ class _StreamCall:
             if self._is_reading or self._status or self.deadline.is_over or not self._window.has_room:
                 return
             self._is_reading = True
-        self._core.receive(self._receive)
+        self.receive()
 
-    def _receive(self, data: bytes | None) -> None:
+    def take(self, data: bytes | None) -> None:
+        """Take a request."""
         with self._lock:
             self._is_reading = False
             if self._status:
@@ -292,41 +295,45 @@ class _StreamCall:
         if ends and self._status:
             self._outbox.end(self._status)
 
-    def _close(self, cancelled: bool) -> None:
+    def close(self) -> None:
+        """Note that nobody waits any more."""
         self.deadline.hang_up()
         self._transport.forget(self)
         self._outbox.close()
 
 
-class _WatchCall:
+class _WatchCall(CoreCall):
     """One request that is answered again and again."""
 
-    def __init__(self, core: CoreCall, watch: Watch) -> None:
-        self._watch = watch
+    def __init__(self, handle: Handle, watch: Watch) -> None:
+        super().__init__(handle)
+        self._asked = watch
         self._end: Callable[[], None] = _do_nothing
         self._is_over = False
-        core.watch(self._close)
-        self._outbox = _Outbox(core, _do_nothing)
-        core.receive(self._receive)
+        self.watch()
+        self._outbox = _Outbox(self, _do_nothing)
+        self.receive()
 
-    def _receive(self, data: bytes | None) -> None:
+    def take(self, data: bytes | None) -> None:
+        """Take the request."""
         if data is None or self._is_over:
             return
         try:
-            request = self._watch.request.FromString(data)
+            request = self._asked.request.FromString(data)
         except DecodeError:
-            self._outbox.end(refuse(InvalidArgument(f"expected a message {self._watch.request.DESCRIPTOR.full_name}")))
+            self._outbox.end(refuse(InvalidArgument(f"expected a message {self._asked.request.DESCRIPTOR.full_name}")))
             return
-        self._end = self._watch.begin(request, self._outbox.put)
+        self._end = self._asked.begin(request, self._outbox.put)
 
-    def _close(self, cancelled: bool) -> None:
+    def close(self) -> None:
+        """End the watch."""
         self._is_over = True
         self._end()
         self._outbox.close()
 
 
-def _deadline(core: CoreCall) -> Deadline:
-    remaining_s = core.ends_at - time.time()
+def _deadline(ends_at: float) -> Deadline:
+    remaining_s = ends_at - time.time()
     return Deadline(None if remaining_s > _FOREVER_S else max(0.0, remaining_s))
 
 
