@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
-from strata_server.settings import DeviceSettings, Limits, Settings, SliceSettings
+from strata_server.settings import BatchSettings, DeviceSettings, Limits, Settings, SliceSettings
 from strata_server.stopping import Stopped, StopSignal
 
 _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -171,6 +171,38 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     help="Most that the run of one request may hold at a time: the layers asked, and what lies between.",
 )
 @_setting(
+    "--batch-rows",
+    default=BatchSettings.rows,
+    type=click.IntRange(0, 65536),
+    show_default="the fastest, measured at the start",
+    help="Most rows that run together, of all requests; a larger request runs in tiles of that size.",
+)
+@_setting(
+    "--batch-wait-us",
+    default=BatchSettings.wait_us,
+    type=click.IntRange(0, 1_000_000),
+    help="Longest wait of a request for others to run with, in microseconds; without it batches form under load alone.",
+)
+@_setting(
+    "--queue-rows",
+    default=BatchSettings.queue_rows,
+    type=click.IntRange(min=1),
+    help="Most rows that wait for one model; more are refused until there is room.",
+)
+@_setting(
+    "--queue-bytes",
+    default=BatchSettings.queue_bytes,
+    type=Bytes(),
+    show_default="512MiB",
+    help="Most bytes of rows that wait for one model.",
+)
+@_setting(
+    "--transport",
+    default=Settings.transport,
+    type=click.Choice(["queue", "public"]),
+    help="How gRPC is driven: by its completion queue, fast, or by grpcio's public server, a thread for each call.",
+)
+@_setting(
     "--drain-s",
     default=Settings.drain_s,
     type=click.IntRange(0, 3600),
@@ -203,7 +235,13 @@ def _build_settings(given: dict[str, Any]) -> Settings:
         cache_bytes=given.pop("slice_cache_bytes"),
         warm=given.pop("warm"),
     )
-    return Settings(limits=_take(Limits, given), devices=_take(DeviceSettings, given), slices=slices, **given)
+    batches = BatchSettings(
+        rows=given.pop("batch_rows"),
+        wait_us=given.pop("batch_wait_us"),
+        queue_rows=given.pop("queue_rows"),
+        queue_bytes=given.pop("queue_bytes"),
+    )
+    return Settings(batches=batches, limits=_take(Limits, given), devices=_take(DeviceSettings, given), slices=slices, **given)
 
 
 def _take(kind: type[_Group], given: dict[str, Any]) -> _Group:

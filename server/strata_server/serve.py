@@ -39,7 +39,12 @@ def serve(settings: Settings, stop: StopSignal) -> None:
     ready = threading.Event()
     host = resolve_host(settings.host)
     # Ports first: a taken one is found before minutes of loading. /healthz answers while models load.
-    grpc = GrpcServer(Address(host, settings.grpc_port), max_message_bytes=settings.limits.max_message_bytes)
+    grpc = GrpcServer(
+        Address(host, settings.grpc_port),
+        max_message_bytes=settings.limits.max_message_bytes,
+        transport=settings.transport,
+        batches=settings.batches,
+    )
     http = HttpServer(Address(host, settings.http_port))
     http.start(make_app(ready.is_set))
     try:
@@ -87,7 +92,7 @@ def _version_opener(settings: Settings, device: Device) -> Callable[[str, int, P
 
     def open_version(model: str, number: int, path: Path) -> Version:
         artifact = read_artifact(path, allow_external_data=settings.allow_external_data)
-        return warm_version(Version(model, number, artifact, runtime, sessions, cache))
+        return warm_version(Version(model, number, artifact, runtime, sessions, cache), settings.batches.rows)
 
     return open_version
 

@@ -1,5 +1,4 @@
 import logging
-import math
 import time
 from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
@@ -25,9 +24,9 @@ from strata_server.slicing import Part, Slicer
 from strata_server.summaries import Summarizer
 from strata_server.tensors import Array
 
-# How the best number of rows is found: each is run so often, and twice as many must be faster by this much.
-_TURNS = 3
-_FASTER = 0.97
+# How the best number of rows is found: each is run so often, and those count as fast that differ by less than this.
+_TURNS = 5
+_AS_FAST = 1.05
 _LARGEST_TILE = 128
 # A multiply-add takes about so long, until it is measured.
 _GUESSED_S = 5e-11
@@ -123,18 +122,18 @@ class Version:
         if any(-1 in _sizes(layer)[1:] for layer in inputs):
             return
         batches = self.batches(part)
-        best_s, spent_s, size = math.inf, 0.0, 1
-        while spent_s < budget_s:
-            seconds = self._time(part, size)
-            spent_s += seconds * _TURNS
-            if size == 1:
-                self._speed = seconds / self._cost(part)
-            if seconds / size < best_s * _FASTER:
-                best_s = seconds / size
-                self.tile_rows = rows or size
-            if rows or not batches or size >= _LARGEST_TILE:
+        times: dict[int, float] = {}
+        spent_s, size = 0.0, 1
+        while spent_s < budget_s and size <= _LARGEST_TILE:
+            times[size] = self._time(part, size)
+            spent_s += times[size] * _TURNS
+            if rows or not batches:
                 break
             size *= 2
+        self._speed = times[1] / self._cost(part)
+        best_row_s = min(seconds / size for size, seconds in times.items())
+        # The largest of those that are about as fast: fewer runs for the same rows.
+        self.tile_rows = rows or max(size for size, seconds in times.items() if seconds / size < best_row_s * _AS_FAST)
 
     def _time(self, part: Part, rows: int) -> float:
         """Return the shortest time of some runs with random rows, in seconds."""
