@@ -27,3 +27,16 @@ def resolve_host(host: str) -> str:
     except OSError as error:
         raise StartError(f"--host: expected a name or address of this machine, received {host!r}") from error
     return str(found[0][4][0])
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens for HTTP.
+
+    Raises:
+        StartError: the port cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family)
+    except OSError as error:
+        raise StartError(f"cannot listen for HTTP on {address}: {error.strerror}") from error

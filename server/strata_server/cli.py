@@ -79,7 +79,7 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     "--threads",
     default=available_cpus,
     type=click.IntRange(1, 1024),
-    show_default="the CPUs this process may use",
+    show_default="the CPUs this process may use, divided among the workers",
     help="Threads that one run of a network may use.",
 )
 @_setting(
@@ -197,6 +197,19 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     help="Most bytes of rows that wait for one model.",
 )
 @_setting(
+    "--workers",
+    default=Settings.workers,
+    type=click.IntRange(1, 256),
+    help="Processes that share the ports, each with its share of the CPUs; one that dies is replaced.",
+)
+@_setting(
+    "--worker-timeout-s",
+    default=Settings.worker_timeout_s,
+    type=click.IntRange(1, 3600),
+    help="Longest silence of a worker before it is replaced, in seconds.",
+)
+@click.option("--worker", hidden=True, help="What the supervisor tells a worker.")
+@_setting(
     "--transport",
     default=Settings.transport,
     type=click.Choice(["queue", "public"]),
@@ -215,17 +228,31 @@ def main(**given: Any) -> None:
     A request names where it enters the network and where it leaves; the server runs only the part between.
     """
     stop = StopSignal()  # before the imports, which take a second
-    from strata_server.serve import serve
-
+    worker = given.pop("worker")
+    _share_threads(given)
+    settings = _build_settings(given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        serve(_build_settings(given), stop)
+        if settings.workers > 1 and not worker:
+            from strata_server.supervisor import Supervisor
+
+            sys.exit(Supervisor(settings, sys.argv[1:]).run(stop))
+        from strata_server.serve import serve
+        from strata_server.worker import Place
+
+        serve(settings, stop, Place.read(worker) if worker else None)
     except Stopped:
         return
     except StartError as error:
         click.echo(f"strata-server: {error}", err=True)
         sys.exit(1)
+
+
+def _share_threads(given: dict[str, Any]) -> None:
+    """Give each worker its share of the CPUs, unless it was said how many threads it has."""
+    if click.get_current_context().get_parameter_source("threads") is ParameterSource.DEFAULT:
+        given["threads"] = max(1, given["threads"] // given["workers"])
 
 
 def _build_settings(given: dict[str, Any]) -> Settings:
@@ -241,7 +268,9 @@ def _build_settings(given: dict[str, Any]) -> Settings:
         queue_rows=given.pop("queue_rows"),
         queue_bytes=given.pop("queue_bytes"),
     )
-    return Settings(batches=batches, limits=_take(Limits, given), devices=_take(DeviceSettings, given), slices=slices, **given)
+    return Settings(
+        batches=batches, limits=_take(Limits, given), devices=_take(DeviceSettings, given), slices=slices, **given
+    )
 
 
 def _take(kind: type[_Group], given: dict[str, Any]) -> _Group:

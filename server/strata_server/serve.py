@@ -1,15 +1,17 @@
 """The life of the server: take the ports, load the models, serve, drain, end."""
 
+import gc
 import logging
 import os
-import threading
+import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from google.protobuf.internal import api_implementation
 
-from strata_server.addresses import Address, resolve_host
+from strata_server.addresses import Address, listen, resolve_host
 from strata_server.artifact import read_artifact
+from strata_server.board import State
 from strata_server.engine import Engine
 from strata_server.errors import StartError, StrataError
 from strata_server.http.app import make_app
@@ -24,31 +26,40 @@ from strata_server.settings import Settings, SliceSettings
 from strata_server.slice_cache import SliceCache
 from strata_server.stopping import StopSignal
 from strata_server.version import Version
+from strata_server.worker import Alone, Place, Worker
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, stop: StopSignal) -> None:
+def serve(settings: Settings, stop: StopSignal, place: Place | None = None) -> None:
     """Serve until the signal comes, then finish the open calls.
+
+    Args:
+        settings: how the server runs.
+        stop: the signal.
+        place: among the processes that share the ports; None for one that has them alone.
 
     Raises:
         StartError: a port or the models cannot be had.
         Stopped: the signal came before the server was ready.
     """
     _check_protobuf()
-    ready = threading.Event()
     host = resolve_host(settings.host)
+    worker = Worker(place) if place else Alone()
     # Ports first: a taken one is found before minutes of loading. /healthz answers while models load.
     grpc = GrpcServer(
-        Address(host, settings.grpc_port),
+        Address(host, place.grpc_port if place else settings.grpc_port),
         max_message_bytes=settings.limits.max_message_bytes,
         transport=settings.transport,
         batches=settings.batches,
+        shares_port=place is not None,
+        beat=worker.beat,
     )
-    http = HttpServer(Address(host, settings.http_port))
-    http.start(make_app(ready.is_set))
+    listening = socket.socket(fileno=place.http_socket) if place else listen(Address(host, settings.http_port))
+    http = HttpServer(listening)
+    http.start(make_app(worker.lack))
     try:
-        _serve(settings, stop, ready, grpc, Address(host, grpc.port), Address(host, http.port))
+        _serve(settings, stop, worker, grpc, Address(host, grpc.port), Address(host, http.port))
     finally:
         http.stop()
 
@@ -56,7 +67,7 @@ def serve(settings: Settings, stop: StopSignal) -> None:
 def _serve(
     settings: Settings,
     stop: StopSignal,
-    ready: threading.Event,
+    worker: Worker | Alone,
     grpc: GrpcServer,
     grpc_address: Address,
     http_address: Address,
@@ -66,13 +77,16 @@ def _serve(
     stop.check()
     _warm(repository, settings.slices.warm)
     engine = Engine(repository, settings.limits)
+    # What was loaded stays: looking through it for garbage again and again would hold requests up.
+    gc.collect()
+    gc.freeze()
     grpc.start({**strata_services(engine), **open_inference_services(engine)})
-    ready.set()
+    worker.set(State.READY)
     ports = f"grpc {grpc_address}, http {http_address}"
     print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
     stop.wait()
     log.info("stopping: waiting for open calls")
-    ready.clear()
+    worker.set(State.STOPPING)
     if not grpc.stop(settings.drain_s):
         log.warning("calls still open after %d s were cut off", settings.drain_s)
         logging.shutdown()

@@ -16,9 +16,9 @@ class StopSignal:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
 
-    def wait(self) -> None:
-        """Return when one has come."""
-        self._came.wait()
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Return when one has come, or when the time is over; say whether one has."""
+        return self._came.wait(timeout_s)
 
     def check(self) -> None:
         """Leave what is being started.

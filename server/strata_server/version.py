@@ -138,8 +138,11 @@ class Version:
     def _time(self, part: Part, rows: int) -> float:
         """Return the shortest time of some runs with random rows, in seconds."""
         random = np.random.default_rng(0)
-        shapes = {layer: (rows, *_sizes(layer)[1:]) for layer in self.catalog.inputs}
-        values = {layer.name: random.random(shape).astype(layer.dtype) for layer, shape in shapes.items()}
+        inputs = self.catalog.inputs
+        shapes = [tuple(rows if size == -1 else size for size in _sizes(layer)) for layer in inputs]
+        values = {
+            layer.name: random.random(shape).astype(layer.dtype) for layer, shape in zip(inputs, shapes, strict=True)
+        }
         session = self.open(part, Deadline())
         times = []
         for _ in range(_TURNS):

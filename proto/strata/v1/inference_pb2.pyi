@@ -18,17 +18,53 @@ POOLING_UNSPECIFIED: Pooling
 POOLING_MEAN: Pooling
 POOLING_MAX: Pooling
 
+class StreamRequest(_message.Message):
+    __slots__ = ("id", "predict", "get_activations", "timeout_us")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PREDICT_FIELD_NUMBER: _ClassVar[int]
+    GET_ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_US_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    predict: PredictRequest
+    get_activations: GetActivationsRequest
+    timeout_us: int
+    def __init__(self, id: _Optional[str] = ..., predict: _Optional[_Union[PredictRequest, _Mapping]] = ..., get_activations: _Optional[_Union[GetActivationsRequest, _Mapping]] = ..., timeout_us: _Optional[int] = ...) -> None: ...
+
+class StreamResponse(_message.Message):
+    __slots__ = ("id", "predict", "get_activations", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PREDICT_FIELD_NUMBER: _ClassVar[int]
+    GET_ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    predict: PredictResponse
+    get_activations: GetActivationsResponse
+    error: Error
+    def __init__(self, id: _Optional[str] = ..., predict: _Optional[_Union[PredictResponse, _Mapping]] = ..., get_activations: _Optional[_Union[GetActivationsResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message", "retry_after_ms")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    retry_after_ms: int
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "tensors", "images", "top_k")
+    __slots__ = ("model", "tensors", "images", "top_k", "priority")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TENSORS_FIELD_NUMBER: _ClassVar[int]
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     tensors: _tensor_pb2.Tensors
     images: _tensor_pb2.Images
     top_k: int
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., top_k: _Optional[int] = ...) -> None: ...
+    priority: int
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., top_k: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("model", "outputs", "predictions")
@@ -57,7 +93,7 @@ class Label(_message.Message):
     def __init__(self, name: _Optional[str] = ..., index: _Optional[int] = ..., score: _Optional[float] = ...) -> None: ...
 
 class GetActivationsRequest(_message.Message):
-    __slots__ = ("model", "tensors", "images", "layers", "reduction", "layer_reductions")
+    __slots__ = ("model", "tensors", "images", "layers", "reduction", "layer_reductions", "priority")
     class LayerReductionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -71,13 +107,15 @@ class GetActivationsRequest(_message.Message):
     LAYERS_FIELD_NUMBER: _ClassVar[int]
     REDUCTION_FIELD_NUMBER: _ClassVar[int]
     LAYER_REDUCTIONS_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     tensors: _tensor_pb2.Tensors
     images: _tensor_pb2.Images
     layers: _containers.RepeatedScalarFieldContainer[str]
     reduction: Reduction
     layer_reductions: _containers.MessageMap[str, Reduction]
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ..., reduction: _Optional[_Union[Reduction, _Mapping]] = ..., layer_reductions: _Optional[_Mapping[str, Reduction]] = ...) -> None: ...
+    priority: int
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., layers: _Optional[_Iterable[str]] = ..., reduction: _Optional[_Union[Reduction, _Mapping]] = ..., layer_reductions: _Optional[_Mapping[str, Reduction]] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Reduction(_message.Message):
     __slots__ = ("channels", "space", "pooling", "statistics", "top_channels", "top_labels", "half")

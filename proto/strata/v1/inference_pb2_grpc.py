@@ -54,6 +54,11 @@ class InferenceServiceStub:
                 request_serializer=strata_dot_v1_dot_inference__pb2.GetActivationsRequest.SerializeToString,
                 response_deserializer=strata_dot_v1_dot_inference__pb2.GetActivationsResponse.FromString,
                 _registered_method=True)
+        self.Stream = channel.stream_stream(
+                '/strata.v1.InferenceService/Stream',
+                request_serializer=strata_dot_v1_dot_inference__pb2.StreamRequest.SerializeToString,
+                response_deserializer=strata_dot_v1_dot_inference__pb2.StreamResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -83,6 +88,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stream(self, request_iterator, context):
+        """Answer many small requests on one call, each as soon as it can be, under its id. An error is the response to its
+        own request, and the stream goes on. Responses that are not read hold requests up, and cost no memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +108,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.GetActivations,
                     request_deserializer=strata_dot_v1_dot_inference__pb2.GetActivationsRequest.FromString,
                     response_serializer=strata_dot_v1_dot_inference__pb2.GetActivationsResponse.SerializeToString,
+            ),
+            'Stream': grpc.stream_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=strata_dot_v1_dot_inference__pb2.StreamRequest.FromString,
+                    response_serializer=strata_dot_v1_dot_inference__pb2.StreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -161,6 +179,33 @@ class InferenceService:
             '/strata.v1.InferenceService/GetActivations',
             strata_dot_v1_dot_inference__pb2.GetActivationsRequest.SerializeToString,
             strata_dot_v1_dot_inference__pb2.GetActivationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/strata.v1.InferenceService/Stream',
+            strata_dot_v1_dot_inference__pb2.StreamRequest.SerializeToString,
+            strata_dot_v1_dot_inference__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

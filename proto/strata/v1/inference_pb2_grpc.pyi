@@ -47,6 +47,10 @@ class InferenceServiceStub:
     """Compute the prediction: the exits that the model declares as its answer."""
     GetActivations: _grpc.UnaryUnaryMultiCallable[_inference_pb2.GetActivationsRequest, _inference_pb2.GetActivationsResponse]
     """Compute the activations of any layers, running only the part of the network that they need."""
+    Stream: _grpc.StreamStreamMultiCallable[_inference_pb2.StreamRequest, _inference_pb2.StreamResponse]
+    """Answer many small requests on one call, each as soon as it can be, under its id. An error is the response to its
+    own request, and the stream goes on. Responses that are not read hold requests up, and cost no memory.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -67,6 +71,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Compute the prediction: the exits that the model declares as its answer."""
     GetActivations: _aio.UnaryUnaryMultiCallable[_inference_pb2.GetActivationsRequest, _inference_pb2.GetActivationsResponse]  # type: ignore[assignment]
     """Compute the activations of any layers, running only the part of the network that they need."""
+    Stream: _aio.StreamStreamMultiCallable[_inference_pb2.StreamRequest, _inference_pb2.StreamResponse]  # type: ignore[assignment]
+    """Answer many small requests on one call, each as soon as it can be, under its id. An error is the response to its
+    own request, and the stream goes on. Responses that are not read hold requests up, and cost no memory.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs slices: the part of a network between where a request enters and where it leaves.
@@ -96,5 +104,15 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.GetActivationsResponse, _abc.Awaitable[_inference_pb2.GetActivationsResponse]]:
         """Compute the activations of any layers, running only the part of the network that they need."""
+
+    @_abc_1.abstractmethod
+    def Stream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.StreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamResponse], _abc.AsyncIterator[_inference_pb2.StreamResponse]]:
+        """Answer many small requests on one call, each as soon as it can be, under its id. An error is the response to its
+        own request, and the stream goes on. Responses that are not read hold requests up, and cost no memory.
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

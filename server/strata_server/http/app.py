@@ -6,13 +6,18 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 
-def make_app(is_ready: Callable[[], bool]) -> Starlette:
-    """Return the routes of the HTTP port: /healthz, the process runs, and /readyz, it takes requests."""
+def make_app(lack: Callable[[], str]) -> Starlette:
+    """Return the routes of the HTTP port: /healthz, the process runs, and /readyz, it takes requests.
+
+    Args:
+        lack: says what is missing until requests are taken; nothing when none is.
+    """
 
     async def healthz(request: Request) -> PlainTextResponse:  # noqa: ARG001 - every route takes its request
         return PlainTextResponse("ok\n")
 
     async def readyz(request: Request) -> PlainTextResponse:  # noqa: ARG001 - as above
-        return PlainTextResponse("ready\n") if is_ready() else PlainTextResponse("not ready\n", 503)
+        missing = lack()
+        return PlainTextResponse(f"{missing}\n", 503) if missing else PlainTextResponse("ready\n")
 
     return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz)])

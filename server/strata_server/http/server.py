@@ -4,24 +4,13 @@ import threading
 import uvicorn
 from starlette.applications import Starlette
 
-from strata_server.addresses import Address
-from strata_server.errors import StartError
-
 
 class HttpServer:
     """Serves an application on one port, from a thread of its own."""
 
-    def __init__(self, address: Address) -> None:
-        """Take the port; 0 takes a free one.
-
-        Raises:
-            StartError: the port cannot be had.
-        """
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        try:
-            self._socket = socket.create_server((address.host, address.port), family=family)
-        except OSError as error:
-            raise StartError(f"cannot listen for HTTP on {address}: {error.strerror}") from error
+    def __init__(self, listening: socket.socket) -> None:
+        """Take a socket that listens; other processes may accept from it as well."""
+        self._socket = listening
         self.port: int = self._socket.getsockname()[1]
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None

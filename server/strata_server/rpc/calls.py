@@ -4,11 +4,15 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
+import grpc
+
 from strata_server.deadline import Deadline
 from strata_server.errors import Draining, OverLimit, Overloaded, StrataError
 
 _LONGEST_DETAILS = 1000  # they travel in a header, and headers are limited
 _LONGEST_RETRY_MS = 60_000
+PUSHBACK = "grpc-retry-pushback-ms"
+_CODES = {code.name: code.value[0] for code in grpc.StatusCode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,11 @@ class Reply:
     """The name of the gRPC status code."""
     details: str = ""
     trailers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def code(self) -> int:
+        """The number of the gRPC status code."""
+        return _CODES[self.status]
 
 
 class Call(Protocol):
@@ -85,4 +94,4 @@ def _retry(error: StrataError) -> tuple[tuple[str, str], ...]:
             pushback = min(max(1, round(error.retry_s * 1000)), _LONGEST_RETRY_MS)
         case _:
             return ()
-    return (("grpc-retry-pushback-ms", str(pushback)),)
+    return ((PUSHBACK, str(pushback)),)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import grpc
 from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from strata_server.scheduling import yielding_threads
@@ -18,7 +17,6 @@ TESTED = ("1.81", "1.85")
 
 _NO_FLAGS = 0
 _MORE_FOLLOWS = cygrpc.WriteFlag.buffer_hint
-_STATUS = {code.name: code.value[0] for code in grpc.StatusCode}
 _ACCEPTED_AHEAD = 128  # calls that may begin between two polls
 _ACCEPT = object()
 
@@ -142,12 +140,12 @@ class CoreCall:
             then,
         )
 
-    def refuse(self, status: str, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
-        """Send headers and a status."""
+    def refuse(self, code: int, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
+        """Send headers and a status: the number of its code, a reason, and trailers."""
         self._handle.start_server_batch(
             (
                 cygrpc.SendInitialMetadataOperation((), _NO_FLAGS),
-                _status_operation(status, details, trailers),
+                _status_operation(code, details, trailers),
             ),
             then,
         )
@@ -167,10 +165,10 @@ class CoreCall:
         flags = _MORE_FOLLOWS if more else _NO_FLAGS
         self._handle.start_server_batch((cygrpc.SendMessageOperation(body, flags),), then)
 
-    def end(self, status: str, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
-        """End a stream."""
-        self._handle.start_server_batch((_status_operation(status, details, trailers),), then)
+    def end(self, code: int, details: str, trailers: Trailers, then: Callable[[Any], None]) -> None:
+        """End a stream with a status."""
+        self._handle.start_server_batch((_status_operation(code, details, trailers),), then)
 
 
-def _status_operation(status: str, details: str, trailers: Trailers) -> Any:
-    return cygrpc.SendStatusFromServerOperation(tuple(trailers), _STATUS[status], details.encode(), _NO_FLAGS)
+def _status_operation(code: int, details: str, trailers: Trailers) -> Any:
+    return cygrpc.SendStatusFromServerOperation(tuple(trailers), code, details.encode(), _NO_FLAGS)

@@ -21,8 +21,8 @@ from strata_server.tensors import Array, write_tensor
 _REMEMBERED = 1024
 _LONGEST_HEAD = 2048
 _SHORT = 0x80  # a length below it takes one byte
-# Tags of length-delimited fields: the number times eight, plus two.
-_NAME, _VERSION, _ID, _RAW_INPUT, _RAW_OUTPUT = (number << 3 | 2 for number in (1, 2, 3, 7, 6))
+_RAW_INPUT = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+_RAW_OUTPUT = pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
 
 
 class Heads:
@@ -61,7 +61,7 @@ class Heads:
         task = pending.question.task
         ((name, value),) = task.entries.items()
         place = _find_id(data)
-        mark = _write_length(_RAW_INPUT, value.nbytes)
+        mark = write_length(_RAW_INPUT, value.nbytes)
         values = len(data) - value.nbytes
         is_last = data[values - len(mark) : values] == mark
         if value.dtype == np.bool_ or not place or not is_last or values > _LONGEST_HEAD:
@@ -122,7 +122,7 @@ class _Head:
         front = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
         self._front = front.SerializeToString()
         self._back = response.SerializeToString()[len(self._front) :]
-        self._marks = [_write_length(_RAW_OUTPUT, value.nbytes) for value in values]
+        self._marks = [write_length(_RAW_OUTPUT, value.nbytes) for value in values]
         self._shapes = [value.shape for value in values]
 
 
@@ -146,11 +146,26 @@ def _find_id(data: bytes) -> tuple[int, int] | None:
         return None
 
 
-def _write_length(tag: int, length: int) -> bytes:
-    """Return the tag and the length that stand before a field's bytes."""
-    mark = bytearray([tag])
+def write_length(number: int, length: int) -> bytes:
+    """Return what stands before the bytes of a field in protobuf's encoding: its tag and its length."""
+    mark = bytearray([_tag(number)])
     while length >= _SHORT:
         mark.append(length & 0x7F | _SHORT)
         length >>= 7
     mark.append(length)
     return bytes(mark)
+
+
+def _tag(number: int) -> int:
+    """Return the tag of a field that has a length."""
+    return number << 3 | 2
+
+
+_NAME, _VERSION, _ID = (
+    _tag(number)
+    for number in (
+        pb.ModelInferRequest.MODEL_NAME_FIELD_NUMBER,
+        pb.ModelInferRequest.MODEL_VERSION_FIELD_NUMBER,
+        pb.ModelInferRequest.ID_FIELD_NUMBER,
+    )
+)

@@ -12,9 +12,10 @@ import numpy as np
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, naming
-from strata_server.errors import InvalidArgument, NotFound, Unimplemented, quote
+from strata_server.errors import InvalidArgument, NotFound, StrataError, Unimplemented, quote
+from strata_server.plans import DEFAULT_PRIORITY
 from strata_server.rpc import open_inference_pb2 as pb
-from strata_server.rpc.heads import Heads
+from strata_server.rpc.heads import Heads, write_length
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
@@ -62,6 +63,9 @@ def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
         "ServerMetadata": Rpc(server_metadata),
         "ModelMetadata": Rpc(model_metadata),
         "ModelInfer": Rpc(model_infer, is_heavy=_has_elements, shortcut=Heads(_describe, bytes)),
+        "ModelStreamInfer": Rpc(
+            model_stream_infer, is_heavy=_has_elements, shortcut=Heads(_describe, _wrap), fail=_fail_in_stream
+        ),
     }
     service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     return {service.full_name: bind_methods(service, engine, rpcs)}
@@ -111,12 +115,53 @@ def model_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadlin
         version.catalog.check_entry_count(len(request.inputs))
         version.catalog.check_exit_count(len(request.outputs))
         inputs = _read_inputs(request)
+    deadline, priority = _read_terms(request, deadline)
     if request.outputs:
         layers = [output.name for output in request.outputs]
-        question = engine.activations(version, inputs, layers, deadline=deadline)
+        question = engine.activations(version, inputs, layers, deadline=deadline, priority=priority)
     else:
-        question = engine.predict(version, inputs, deadline=deadline)
+        question = engine.predict(version, inputs, deadline=deadline, priority=priority)
     return Pending(question, partial(_write_response, request))
+
+
+def model_stream_infer(engine: Engine, request: pb.ModelInferRequest, deadline: Deadline) -> Pending:
+    """Compute what one request of a stream asks for."""
+    pending = model_infer(engine, request, deadline)
+    return Pending(pending.question, lambda answer: _wrap_message(_write_response(request, answer)))
+
+
+def _wrap_message(response: pb.ModelInferResponse) -> pb.ModelStreamInferResponse:
+    return pb.ModelStreamInferResponse(infer_response=response)
+
+
+def _wrap(response: bytes) -> bytes:
+    """Return the bytes of a response as those of a stream's."""
+    return write_length(pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER, len(response)) + response
+
+
+def _fail_in_stream(request: pb.ModelInferRequest, error: StrataError) -> pb.ModelStreamInferResponse:
+    response = pb.ModelInferResponse(model_name=request.model_name, model_version=request.model_version, id=request.id)
+    return pb.ModelStreamInferResponse(error_message=str(error), infer_response=response)
+
+
+def _read_terms(request: pb.ModelInferRequest, deadline: Deadline) -> tuple[Deadline, int]:
+    """Return how long the caller waits, and where it stands among those that wait."""
+    if not request.parameters:
+        return deadline, DEFAULT_PRIORITY
+    timeout_us = _read_count(request, "timeout")
+    priority = _read_count(request, "priority")
+    return deadline.within(timeout_us / 1e6) if timeout_us else deadline, priority or DEFAULT_PRIORITY
+
+
+def _read_count(request: pb.ModelInferRequest, name: str) -> int:
+    if name not in request.parameters:
+        return 0
+    parameter = request.parameters[name]
+    kind = parameter.WhichOneof("parameter_choice")
+    value = getattr(parameter, kind) if kind else None
+    if kind not in {"int64_param", "uint64_param"} or value is None or value < 0:
+        raise InvalidArgument(f"the parameter {name!r}: expected a whole number from 0 up, received {value!r}")
+    return int(value)
 
 
 def _never(request: object) -> bool:

@@ -129,7 +129,7 @@ class _RefusedCall(CoreCall):
     def __init__(self, handle: Handle, reply: Reply) -> None:
         super().__init__(handle)
         self.watch()
-        self.refuse(reply.status, reply.details, reply.trailers, _ignore)
+        self.refuse(reply.code, reply.details, reply.trailers, _ignore)
 
 
 class _UnaryCall(CoreCall):
@@ -161,7 +161,7 @@ class _UnaryCall(CoreCall):
         if reply.status == "OK":
             self.answer(reply.body, self._leave)
         else:
-            self.refuse(reply.status, reply.details, reply.trailers, self._leave)
+            self.refuse(reply.code, reply.details, reply.trailers, self._leave)
 
     def _leave(self, event: object) -> None:
         if self._method.ends_with_server:
@@ -208,7 +208,7 @@ class _Outbox:
             self._core.send(body, self._note_sent, more=bool(self._bodies))
         elif self._status:
             self._is_busy = True  # for good
-            self._core.end(self._status.status, self._status.details, self._status.trailers, _ignore)
+            self._core.end(self._status.code, self._status.details, self._status.trailers, _ignore)
 
     def _go_on(self, event: object) -> None:
         with self._lock:

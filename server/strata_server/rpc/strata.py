@@ -1,6 +1,7 @@
 """strata.v1: the project's own protocol."""
 
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
@@ -8,11 +9,13 @@ from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, Inputs, naming
-from strata_server.errors import InvalidArgument, quote, unknown
+from strata_server.errors import InvalidArgument, StrataError, quote, unknown
 from strata_server.images import Pictures, Preprocessing
 from strata_server.labels import Label
 from strata_server.manifest import TrainingFigures
+from strata_server.plans import DEFAULT_PRIORITY
 from strata_server.reductions import WHOLE, Pooling, Reduction, applicable_steps
+from strata_server.rpc.calls import PUSHBACK, refuse
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
@@ -44,6 +47,7 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
             {
                 "Predict": Rpc(predict, is_heavy=_has_images),
                 "GetActivations": Rpc(get_activations, is_heavy=_has_images),
+                "Stream": Rpc(stream, is_heavy=_streams_images, fail=_fail_in_stream),
             },
         ),
     }
@@ -79,7 +83,10 @@ def predict(engine: Engine, request: inference_pb2.PredictRequest, deadline: Dea
     version = _find(engine, request.model)
     with naming(version):
         inputs = _read_inputs(version, request)
-    return Pending(engine.predict(version, inputs, request.top_k, deadline=deadline), _write_predicted)
+    priority = request.priority or DEFAULT_PRIORITY
+    return Pending(
+        engine.predict(version, inputs, request.top_k, deadline=deadline, priority=priority), _write_predicted
+    )
 
 
 def _write_predicted(answer: Answer) -> inference_pb2.PredictResponse:
@@ -97,7 +104,10 @@ def get_activations(engine: Engine, request: inference_pb2.GetActivationsRequest
         version.catalog.check_exit_count(len(request.layers))
         reductions = _read_reductions(request)
         inputs = _read_inputs(version, request)
-    question = engine.activations(version, inputs, list(request.layers), reductions, deadline=deadline)
+    priority = request.priority or DEFAULT_PRIORITY
+    question = engine.activations(
+        version, inputs, list(request.layers), reductions, deadline=deadline, priority=priority
+    )
     return Pending(question, _write_activations)
 
 
@@ -108,6 +118,40 @@ def _write_activations(answer: Answer) -> inference_pb2.GetActivationsResponse:
         channels=[_write_tensor(name, value) for name, value in answer.channels.items()],
         predictions=map(_write_prediction, answer.labels),
     )
+
+
+def stream(engine: Engine, request: inference_pb2.StreamRequest, deadline: Deadline) -> Pending:
+    """Compute what one request of a stream asks for."""
+    if request.timeout_us:
+        deadline = deadline.within(request.timeout_us / 1e6)
+    match request.WhichOneof("request"):
+        case "predict":
+            pending = predict(engine, request.predict, deadline)
+        case "get_activations":
+            pending = get_activations(engine, request.get_activations, deadline)
+        case _:
+            raise InvalidArgument("expected a request to predict or to get activations, received neither")
+    return Pending(pending.question, partial(_write_in_stream, request))
+
+
+def _write_in_stream(request: inference_pb2.StreamRequest, answer: Answer) -> inference_pb2.StreamResponse:
+    if request.HasField("predict"):
+        return inference_pb2.StreamResponse(id=request.id, predict=_write_predicted(answer))
+    return inference_pb2.StreamResponse(id=request.id, get_activations=_write_activations(answer))
+
+
+def _fail_in_stream(request: inference_pb2.StreamRequest, error: StrataError) -> inference_pb2.StreamResponse:
+    reply = refuse(error)
+    return inference_pb2.StreamResponse(
+        id=request.id,
+        error=inference_pb2.Error(
+            code=reply.code, message=reply.details, retry_after_ms=int(dict(reply.trailers).get(PUSHBACK, 0))
+        ),
+    )
+
+
+def _streams_images(request: inference_pb2.StreamRequest) -> bool:
+    return _has_images(request.predict) or _has_images(request.get_activations)
 
 
 def _has_images(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> bool:
