@@ -88,3 +88,15 @@ def serving(models: Path, *flags: str) -> Iterator[ServerProcess]:
     if server.process.poll() is None:
         server.signal_stop()
     assert server.wait() == 0, server.log
+
+
+def start(*flags: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "strata-server", "--grpc-port", "0", "--http-port", "0", *flags]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )

@@ -39,9 +39,10 @@ class Stubs:
         return self.inference.GetActivations(request, timeout=WAIT_S)
 
 
-def connect(address: str) -> Stubs:
-    """Open a channel with its stubs."""
-    channel = grpc.insecure_channel(address, options=[("grpc.max_receive_message_length", -1)])
+def connect(address: str, *, alone: bool = False) -> Stubs:
+    """Open a channel with its stubs; `alone` gives it a connection that no other channel shares."""
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", int(alone))]
+    channel = grpc.insecure_channel(address, options=options)
     return Stubs(
         channel,
         catalog_pb2_grpc.CatalogServiceStub(channel),

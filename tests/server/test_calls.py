@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from strata_server.errors import Draining, NotFound, Overloaded, OverLimit
+from strata_server.errors import Draining, NotFound, OverLimit, Overloaded
 from strata_server.rpc.calls import Calls, refuse
 
 

@@ -30,7 +30,7 @@ class Asked:
 def method(error: BaseException | None = None, name: str = "here") -> Method:
     """Return a method that answers, or fails."""
 
-    def handle(request: Message, deadline: Deadline) -> Message:
+    def handle(request: Message, deadline: Deadline) -> Message:  # noqa: ARG001 - a method has it
         assert isinstance(request, catalog_pb2.ListModelsRequest)
         if error:
             raise error

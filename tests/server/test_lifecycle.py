@@ -1,12 +1,11 @@
 """The server's life: start, readiness, drain, end."""
 
-import os
+import contextlib
 import re
 import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,14 @@ import pytest
 from artifacts import SIDE, tiny_manifest, write_artifact
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import TensorProto, helper, numpy_helper
-from processes import BIN, ServerProcess, serving
+from processes import BIN, ServerProcess, serving, start
 from proxies import holding
 from strata.v1 import catalog_pb2, inference_pb2
+from waiting import wait_until
 from wire import Stubs, connect, tensors
 
 IMAGE = np.ones((1, SIDE, SIDE, 1), np.float32)
 SERVICES = ["", "strata.v1.CatalogService", "strata.v1.InferenceService", "inference.GRPCInferenceService"]
-
-
-def wait_until(condition: Callable[[], bool], bound_s: float = 20) -> None:
-    end = time.monotonic() + bound_s
-    while not condition():
-        assert time.monotonic() < end, f"not within {bound_s} s"
-        time.sleep(0.01)
 
 
 def slow_model(rounds: int) -> onnx.ModelProto:
@@ -248,18 +241,6 @@ def test_nothing_leaves_the_machine(tiny: ServerProcess) -> None:
     assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
-def start(*flags: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "strata-server", "--grpc-port", "0", "--http-port", "0", *flags]
-    return subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, **(environment or {})},
-    )
-
-
 def test_a_taken_port_stops_the_start_and_is_named(tmp_path: Path) -> None:
     write_artifact(tmp_path / "models")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -312,8 +293,7 @@ def test_broken_versions_are_named_and_the_others_served(tmp_path: Path) -> None
 
 
 def test_a_stop_while_models_load_ends_the_start(slow: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     command = ["--models", str(slow), "--grpc-port", "0", "--http-port", str(port), "--threads", "1"]
     with subprocess.Popen([BIN / "strata-server", *command], stdout=subprocess.PIPE) as process:
         wait_until(lambda: is_open(port))
@@ -321,6 +301,14 @@ def test_a_stop_while_models_load_ends_the_start(slow: Path) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 503
         process.terminate()
         assert process.wait(30) == 0
+
+
+def find_port() -> int:
+    """Return a free port below those that connections get: a probe of one of these may connect to itself."""
+    for port in range(20_000, 30_000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port is free")
 
 
 def is_open(port: int) -> bool:

@@ -1,6 +1,6 @@
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -9,10 +9,9 @@ import numpy as np
 import psutil
 import pytest
 from artifacts import SIDE, write_artifact
-from processes import ServerProcess, serving
+from processes import ServerProcess, serving, start
 from strata.v1 import inference_pb2
 from strata_server.board import State, make_board
-from test_lifecycle import start
 from waiting import wait_until
 from wire import Stubs, connect, tensors
 
@@ -47,7 +46,7 @@ def readiness(server: ServerProcess) -> tuple[int, str]:
 
 def connect_often(server: ServerProcess, count: int = 16) -> list[Stubs]:
     """Return connections of their own: the kernel spreads them over the workers."""
-    return [connect(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) for _ in range(count)]
+    return [connect(server.grpc, alone=True) for _ in range(count)]
 
 
 def count_connections(process: psutil.Process) -> int:
@@ -89,8 +88,8 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
         thread.start()
     victim, survivor = workers(pair)
     victim.kill()
-    wait_until(lambda: readiness(pair) == (503, "1 of 2 workers ready\n"), within_s=5)
-    wait_until(lambda: readiness(pair) == (200, "ready\n"), within_s=15)
+    wait_until(lambda: readiness(pair) == (503, "1 of 2 workers ready\n"), bound_s=5)
+    wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=15)
     killed.set()
     for thread in threads:
         thread.join(20)
@@ -100,15 +99,15 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
     assert len(workers(pair)) == 2
     assert "ended with signal SIGKILL" in pair.log
     for each in stubs:
-        assert each.predict(REQUEST, wait_for_ready=True).outputs
+        assert each.inference.Predict(REQUEST, timeout=20, wait_for_ready=True).outputs
         each.channel.close()
 
 
 def test_a_worker_that_hangs_is_replaced(pair: ServerProcess) -> None:
     victim = workers(pair)[0]
     victim.suspend()
-    wait_until(lambda: not victim.is_running(), within_s=15)
-    wait_until(lambda: readiness(pair) == (200, "ready\n"), within_s=15)
+    wait_until(lambda: not victim.is_running(), bound_s=15)
+    wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=15)
     assert "has hung for" in pair.log
 
 
@@ -155,6 +154,3 @@ def test_a_board_tells_states_and_silence() -> None:
     board.set(1, State.READY)
     assert board.ready == 1
     assert board.silence_s(1) < board.silence_s(0)
-
-
-Condition = Callable[[], bool]
