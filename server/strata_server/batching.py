@@ -22,6 +22,9 @@ _SHORT_S = 0.005
 _RUNNERS = 16  # long batches of different lines at a time
 _MAKERS = 2  # slices that are made at a time
 _LINES_REMEMBERED = 1024
+_JOINED = 4  # groups that are tried for one run
+_MISSES = 4  # so often one run must have been cheaper than two before its slice is made
+_NEVER = -(2**31)
 # How far a prediction may be off before a request that was let in misses its deadline.
 _MARGIN = 1.25
 
@@ -88,6 +91,15 @@ class Batcher:
         self._runners.submit(self._run_line, line)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        with self._lock:
+            queues = self._queues.values()
+            return not any(queue.rows or queue.nbytes for queue in queues) and not any(
+                line.is_busy for line in self._lines.values()
+            )
+
+    @property
     def is_ready(self) -> bool:
         """Whether `run_ready` has something to do."""
         return bool(self._ready)
@@ -108,7 +120,7 @@ class Batcher:
                 wait_s = self._wait_more(group)
                 batch = None
                 if not wait_s and group.at_best(self._tile(group)) <= _SHORT_S:
-                    batch = self._take(group)
+                    batch = self._take(line, group)
             if wait_s:
                 self._ready.append(line)
                 again_s = min(wait_s, again_s or wait_s)
@@ -131,7 +143,7 @@ class Batcher:
                 if wait_s:
                     self._changed.wait(wait_s)
                     continue
-                batch = self._take(group)
+                batch = self._take(line, group)
             if not self._run(line, batch):
                 return
 
@@ -169,6 +181,7 @@ class Batcher:
         with self._lock:
             group.is_making = False
             outcomes = [(entry, failed) for entry in group.empty()] if failed else []
+            group.misses = _NEVER if failed else 0
             group.session = session if group.rows else None
             begins = group.rows > 0 and not line.has_turn
             line.has_turn = line.has_turn or begins
@@ -177,14 +190,40 @@ class Batcher:
         if begins:
             self._runners.submit(self._run_line, line)
 
-    def _take(self, group: Group) -> Batch:
+    def _take(self, line: Line, group: Group) -> Batch:
+        """Return the next batch: rows that ask for the same, and others where one run is cheaper than two."""
         session = group.find_session()
         tile = self._tile(group)
         over: list[Entry] = []
         shares = group.take(tile, tile, over)
         if not group.rows:
             group.session = None
-        return Batch(group, session, shares, over)
+        batch = Batch(group, session, shares, over)
+        if len(line.groups) > 1 and group.batches and not group.figures and shares:
+            return self._join(line, batch, tile)
+        return batch
+
+    def _join(self, line: Line, batch: Batch, tile: int) -> Batch:
+        for other in line.waiting[:_JOINED]:
+            room = min(tile, self._tile(other)) - batch.rows
+            if room <= 0:
+                break
+            if other is batch.group or other.figures:
+                continue
+            joint = line.join(batch.group, other)
+            rows = min(other.rows, room)
+            apart_s = batch.group.timing.predict(batch.rows) + other.timing.predict(rows)
+            if joint.timing.predict(batch.rows + rows) >= apart_s:
+                continue
+            session = joint.find_session()
+            if session is None:
+                joint.misses += 1
+                if joint.misses >= _MISSES:
+                    self._begin_making(line, joint)
+                continue
+            shares = other.take(room, self._tile(other), batch.over)
+            batch = Batch(joint, session, [*batch.shares, *shares], batch.over)
+        return batch
 
     def _run(self, line: Line, batch: Batch) -> bool:
         """Run a batch and tell the outcomes; return whether more of its line waits, which then keeps its turn."""
@@ -293,13 +332,14 @@ def _cut(share: Share, name: str) -> Array:
 
 def _divide(batch: Batch, computed: dict[str, Array]) -> Iterator[tuple[Entry, Outcome]]:
     """Give each entry its rows, and return those that have all of theirs."""
-    if len(batch.shares) == 1 and batch.shares[0].is_whole:
+    if len(batch.shares) == 1 and batch.shares[0].is_whole and batch.shares[0].entry.group is batch.group:
         yield batch.shares[0].entry, computed
         return
     start = 0
     for share in batch.shares:
         stop = start + share.stop - share.start
-        values = {name: value[start:stop] for name, value in computed.items()}
+        asked = share.entry.group.part.slice.exits
+        values = {name: value[start:stop] for name, value in computed.items() if name in asked}
         whole = values if share.is_whole else share.entry.collect(share, values)
         if whole is not None:
             yield share.entry, whole

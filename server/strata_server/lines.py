@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from strata_server.plans import Outcome, Plan, Task
+from strata_server.slicing import Part
 from strata_server.tensors import Array
 from strata_server.timings import Timing
 
@@ -79,18 +80,27 @@ class Batch:
 class Group:
     """Entries of one line that ask for the same part."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, part: Part, timing: Timing) -> None:
+        """Hold none yet.
+
+        Args:
+            plan: of any of them.
+            part: what they ask, or more.
+            timing: how long it takes.
+        """
         self.version = plan.version
-        self.part = plan.part
+        self.part = part
         self.figures = plan.figures
         self.batches = plan.batches
-        self.timing = Timing(plan.version.guess_row_s(plan.part))
+        self.timing = timing
+        self.misses = 0
+        """How often it was wanted and its session was not there."""
         self.rows = 0
         """Of those that wait."""
         self.session: onnxruntime.InferenceSession | None = None
         """Just made for those that wait, and kept here only until they run."""
         self.is_making = False
-        self._row_bytes = plan.row_bytes
+        self.plan = plan
         self._waiting: dict[int, deque[Entry]] = {}
         """By priority; none is empty."""
 
@@ -132,7 +142,7 @@ class Group:
 
     def tile(self, given: int) -> int:
         """Return how many rows run at a time, at most: a number that was given, or the fastest."""
-        return max(1, min(given or self.version.tile_rows, _BATCH_BYTES // max(1, self._row_bytes)))
+        return max(1, min(given or self.version.tile_rows, _BATCH_BYTES // max(1, self.plan.row_bytes)))
 
     def at_best(self, tile: int) -> float:
         """Return how long the next batch takes if nothing disturbs it, in seconds."""
@@ -205,8 +215,21 @@ class Line:
         """Return a new group for what a plan asks; those that nobody asks for make room."""
         if len(self.groups) >= _GROUPS_REMEMBERED:
             self.groups = {key: group for key, group in self.groups.items() if group.rows or group.is_making}
-        group = self.groups[plan.group] = Group(plan)
+        group = self.groups[plan.group] = Group(plan, plan.part, Timing(plan.version.guess_row_s(plan.part)))
         return group
+
+    def join(self, one: Group, other: Group) -> Group:
+        """Return the group of what either of two asks: nothing waits in it, but it can run both."""
+        version = one.version
+        part = version.find(one.part.slice.entries, one.part.slice.exits | other.part.slice.exits)
+        key = (part, frozenset[object]())
+        joint = self.groups.get(key)
+        if joint is None:
+            longer, shorter = (one, other) if one.timing.row_s > other.timing.row_s else (other, one)
+            more = version.guess_row_s(part) / version.guess_row_s(longer.part)
+            timing = Timing(longer.timing.row_s * more, max(longer.timing.fixed_s, shorter.timing.fixed_s))
+            joint = self.groups[key] = Group(longer.plan, part, timing)
+        return joint
 
     def ahead_s(self, priority: int) -> float:
         """Return how long that takes which runs before a new entry of a priority, in seconds."""

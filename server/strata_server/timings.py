@@ -7,9 +7,9 @@ _FORGETTING = 1.02  # by how much the fastest run is taken to be slower with eac
 class Timing:
     """The time of a run as a line over its rows: so much for any, and so much for each row."""
 
-    def __init__(self, seconds_per_row: float) -> None:
+    def __init__(self, seconds_per_row: float, fixed_s: float = 0.0) -> None:
         """Begin with a guess, which the first run replaces."""
-        self.fixed_s = 0.0
+        self.fixed_s = fixed_s
         self.row_s = seconds_per_row
         self._fastest_row_s = seconds_per_row
         self._runs = self._rows = self._seconds = self._squares = self._products = 0.0
