@@ -1,20 +1,20 @@
 """The client that waits for each answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 from strata.v1.catalog_pb2 import ListModelsRequest
-from strata.v1.catalog_pb2_grpc import CatalogServiceStub
-from strata.v1.inference_pb2_grpc import InferenceServiceStub
 
 from strata_client import _shared, comparison
+from strata_client._connections import Connection, Connections
 from strata_client._shared import MAX_MESSAGE_BYTES, Inputs
 from strata_client._status import translated
 from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model
 from strata_client.differences import Differences
+from strata_client.errors import InvalidArgument
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
 
@@ -32,6 +32,8 @@ class Client:
         address: `HOST:PORT` of the server's gRPC port. It is first connected to by the first call.
         timeout_s: how long a call may take; each method takes its own as well.
         max_message_bytes: the largest request that is sent; an answer may have any size.
+        connections: how many are opened, one for each call that is under way at the same time. A connection reaches
+            one worker of a server that has several.
     """
 
     def __init__(
@@ -40,22 +42,14 @@ class Client:
         *,
         timeout_s: float = 30.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        connections: int = 4,
     ) -> None:
+        if connections < 1:
+            raise InvalidArgument(f"connections: expected 1 or more; received {connections}")
         self._address = address
         self._timeout_s = timeout_s
         self._max_message_bytes = max_message_bytes
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_send_message_length", max_message_bytes),
-                ("grpc.max_receive_message_length", -1),
-            ],
-        )
-        self._catalog = CatalogServiceStub(self._channel)
-        self._inference = InferenceServiceStub(self._channel)
-        self._health: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
-            "/grpc.health.v1.Health/Check"
-        )
+        self._connections = Connections(address, max_message_bytes, connections)
 
     def __enter__(self) -> Self:
         return self
@@ -66,23 +60,23 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; a call that still waits ends with Cancelled."""
-        self._channel.close()
+        """Close the connections; a call that still waits ends with Cancelled."""
+        self._connections.close()
 
     def is_serving(self, *, timeout_s: float | None = None) -> bool:
         """Ask whether the server takes requests, by gRPC's standard health check."""
         # Both messages are small enough to be written by hand, which spares a dependency: an empty request
         # means the whole server, and field 1 of the answer is 1 where it serves.
-        return self._call(self._health, b"", timeout_s) == b"\x08\x01"
+        return self._call(lambda to: to.health, b"", timeout_s) == b"\x08\x01"
 
     def models(self, *, timeout_s: float | None = None) -> list[Model]:
         """List the models and versions that are served, by name, then by version."""
-        return _shared.read_models(self._call(self._catalog.ListModels, ListModelsRequest(), timeout_s))
+        return _shared.read_models(self._call(lambda to: to.catalog.ListModels, ListModelsRequest(), timeout_s))
 
     def describe(self, model: str = "", *, timeout_s: float | None = None) -> Description:
         """Describe one version of a model: its inputs, layers, classes and training."""
         request = _shared.write_describe(model)
-        return _shared.read_description(self._call(self._catalog.DescribeModel, request, timeout_s))
+        return _shared.read_description(self._call(lambda to: to.catalog.DescribeModel, request, timeout_s))
 
     def layers(self, model: str = "", *, timeout_s: float | None = None) -> list[Layer]:
         """List the layers of a model by depth, the inputs first."""
@@ -101,7 +95,7 @@ class Client:
             timeout_s: how long to wait.
         """
         request = _shared.write_predict(inputs, model, top, self._max_message_bytes)
-        return _shared.read_predictions(self._call(self._inference.Predict, request, timeout_s))
+        return _shared.read_predictions(self._call(lambda to: to.inference.Predict, request, timeout_s))
 
     def activations(
         self,
@@ -129,7 +123,7 @@ class Client:
             their indices beside it, and where the top labels, those.
         """
         request = _shared.write_activations(inputs, model, layers, reduce, self._max_message_bytes)
-        response = self._call(self._inference.GetActivations, request, timeout_s)
+        response = self._call(lambda to: to.inference.GetActivations, request, timeout_s)
         return _shared.read_activations(response, layers)
 
     def diff(
@@ -173,10 +167,10 @@ class Client:
 
     def _call(
         self,
-        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        choose: "Callable[[Connection], grpc.UnaryUnaryMultiCallable[_Request, _Response]]",
         request: _Request,
         timeout_s: float | None,
     ) -> _Response:
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        with translated(self._address, timeout_s):
-            return method(request, timeout=timeout_s)
+        with translated(self._address, timeout_s), self._connections.borrow() as connection:
+            return choose(connection)(request, timeout=timeout_s)
