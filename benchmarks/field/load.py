@@ -1,0 +1,60 @@
+"""Load by h2load of nghttp2, from a core of its own; its answers are checked by their size and by a real call."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.field.processes import LOAD_CORE, ServerProcess
+
+_FINISHED = re.compile(r"finished in ([0-9.]+)(us|ms|s), ")
+_SUCCEEDED = re.compile(r"(\d+) succeeded")
+_DATA = re.compile(r"\((\d+)\) data")
+_UNIT_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+_GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one turn under load showed."""
+
+    requests_s: float
+    p50_ms: float
+    p99_ms: float
+    cpu_s: float
+    """Of the server, for 1,000 requests."""
+
+
+def press(server: ServerProcess, url: str, body: bytes, concurrency: int, requests: int, reply_bytes: int) -> Turn:
+    """Send a request again and again, `concurrency` at a time over one connection.
+
+    Raises:
+        RuntimeError: not all were answered, or with other bytes than the right answer has.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        data, times = Path(folder) / "body", Path(folder) / "times"
+        data.write_bytes(body)
+        command: Sequence[str] = (
+            *("taskset", "-c", str(LOAD_CORE), "h2load", "-t", "1", "-c", "1"),
+            *("-n", str(requests), "-m", str(concurrency), "-d", str(data), "--log-file", str(times)),
+            *_GRPC,
+            url,
+        )
+        before = server.cpu_s
+        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+        cpu_s = server.cpu_s - before
+        durations = np.loadtxt(times, usecols=2, ndmin=1) / 1000
+    finished, succeeded, received = _FINISHED.search(output), _SUCCEEDED.search(output), _DATA.search(output)
+    if not (finished and succeeded and received):
+        raise RuntimeError(f"h2load says: {output[-300:]}")
+    if int(succeeded[1]) != requests or int(received[1]) != requests * reply_bytes:
+        raise RuntimeError(
+            f"expected {requests} answers of {reply_bytes} bytes, received {succeeded[1]} of {received[1]} together"
+        )
+    seconds = float(finished[1]) * _UNIT_S[finished[2]]
+    p50, p99 = np.percentile(durations, [50, 99])
+    return Turn(requests / seconds, float(p50), float(p99), cpu_s / requests * 1000)
