@@ -4,12 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strata_server.reductions import INDEX, Pooling, Reduction, check_sizes, space_axes
 from strata_server.tensors import Array
 
 # Statistics take a float64 copy of that many elements (or of one row) at a time, whatever the layer's size.
 _BLOCK_ELEMENTS = 2**18
+_BLOCK_PLACES = 128
+_ONES = np.ones((1, _BLOCK_PLACES), np.float32)
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,31 @@ def _summarize(reduction: Reduction, value: Array, channel_axis: int) -> Array:
 
 def _pool(pooling: Pooling, value: Array, space: tuple[int, ...]) -> Array:
     """Return (rows, channels)."""
-    # A float32 sum over the places of a large channels-last layer would be off by 3e-6.
-    pooled: Array = value.max(space) if pooling is Pooling.MAX else value.mean(space, dtype=np.float64)
+    pooled: Array = value.max(space) if pooling is Pooling.MAX else _mean(value, space)
     return pooled.astype(value.dtype, copy=False)
+
+
+def _mean(value: Array, space: tuple[int, ...]) -> Array:
+    """Return the mean over space, exact to the last places of a float32."""
+    if value.size and value.dtype == np.float32 and space == tuple(range(1, value.ndim - 1)):
+        places = math.prod(value.shape[1:-1])
+        means = _sum_places(np.asarray(value, np.float32).reshape(len(value), places, -1)) / places
+        if np.isfinite(means).all():
+            return means
+    return np.asarray(value.mean(space, dtype=np.float64))
+
+
+def _sum_places(value: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums over the second axis of (rows, places, channels).
+
+    A product with ones is several times as fast as a sum, but adds in float32: over few places at a time, so that a
+    large layer is not off by 3e-6.
+    """
+    places = value.shape[1]
+    whole = places - places % _BLOCK_PLACES
+    blocks = value[:, :whole].reshape(len(value), -1, _BLOCK_PLACES, value.shape[2])
+    rest = np.matmul(_ONES[:, : places - whole], value[:, whole:])[:, 0]
+    return np.asarray(np.matmul(_ONES, blocks)[:, :, 0].sum(1, dtype=np.float64) + rest)
 
 
 def _describe(value: Array, space: tuple[int, ...]) -> Array:

@@ -1,171 +1,150 @@
-"""Requests of the Open Inference Protocol that differ in nothing but their values and their id.
+"""Requests that differ in nothing but their values and their id, recognized by their bytes.
 
-A client that asks the same again and again sends the same head each time: model, layers, shapes. Parsed and checked
-once, it is recognized by its bytes, and of the next request only the values are read; the response's head is written
-once as well. What is not recognized is parsed, so this is about speed alone.
+A client that asks the same again and again sends the same bytes around its values each time: model, layers, shapes.
+Parsed and checked once, they are recognized, and of the next request only the values are read; what stands around the
+values of its response is written once as well. What is not recognized is parsed: this is about speed alone.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Question
 from strata_server.plans import Task
-from strata_server.rpc import open_inference_pb2 as pb
 from strata_server.rpc.methods import Pending
 from strata_server.tensors import Array, write_tensor
 
 _REMEMBERED = 1024
-_LONGEST_HEAD = 2048
-_SHORT = 0x80  # a length below it takes one byte
-_RAW_INPUT = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
-_RAW_OUTPUT = pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+_LONGEST_HEAD = 4096
+
+Request = TypeVar("Request", bound=Message)
 
 
-class Heads:
+class Span(NamedTuple):
+    """A part of a request's bytes."""
+
+    start: int
+    stop: int
+
+
+class Frame(NamedTuple):
+    """What stands around the values of a response."""
+
+    front: bytes
+    """Before the id."""
+    back: bytes
+    """Behind the id."""
+    marks: list[bytes]
+    """Before each value."""
+
+
+@dataclass(frozen=True)
+class Form(Generic[Request]):
+    """How the requests and responses of one RPC are laid out."""
+
+    find_id: Callable[[bytes], Span | None]
+    """Where the field of the id is in a request, empty where there is none; None where that is not clear."""
+    find_values: Callable[[Request, bytes], Span | None]
+    """Where the values of its only input are, as they travel; None for a request that is not to be remembered."""
+    frame: Callable[[Answer], Frame]
+    wrap: Callable[[bytes], bytes] = bytes
+    """Makes the message that is sent of the bytes of a response."""
+
+
+class Heads(Generic[Request]):
     """The heads that came last, each with the question that it asks."""
 
-    def __init__(self, describe: Callable[[Answer], pb.ModelInferResponse], wrap: Callable[[bytes], bytes]) -> None:
-        """Remember none yet.
-
-        Args:
-            describe: writes a response without id and values.
-            wrap: makes the message that is sent of the bytes of a response.
-        """
-        self._describe = describe
-        self._wrap = wrap
-        self._heads: OrderedDict[bytes, _Head] = OrderedDict()
-        self._value_bytes: dict[int, int] = {}
-        """How many bytes are values, by the size of a request without its id."""
+    def __init__(self, form: Form[Request]) -> None:
+        self._form = form
+        self._heads: OrderedDict[bytes, _Head[Request]] = OrderedDict()
+        self._spans: dict[int, tuple[int, int]] = {}
+        """By the size of a request without its id: how many bytes are values, and how many follow them."""
 
     def find(self, data: bytes, deadline: Deadline) -> Pending | None:
         """Return what a request asks by its bytes; None for one whose head is new."""
-        place = _find_id(data)
-        if not place:
+        place = self._form.find_id(data)
+        if place is None:
             return None
         start, stop = place
-        value_bytes = self._value_bytes.get(len(data) - stop + start)
-        if value_bytes is None:
+        span = self._spans.get(len(data) - stop + start)
+        if span is None:
             return None
-        values = len(data) - value_bytes
-        head = self._heads.get(data[:start] + data[stop:values])
-        return head.ask(data, values, data[start:stop], deadline) if head else None
+        last = len(data) - span[1]
+        first = last - span[0]
+        head = self._heads.get(data[:start] + data[stop:first] + data[last:])
+        return head.ask(data, first, data[start:stop], deadline) if head else None
 
-    def keep(self, data: bytes, request: pb.ModelInferRequest, pending: Pending) -> None:
-        """Remember the head of a request with one input, whose values are its last bytes, and no parameters."""
-        if len(request.inputs) != 1 or len(request.raw_input_contents) != 1 or _has_parameters(request):
+    def keep(self, data: bytes, request: Request, pending: Pending) -> None:
+        """Remember the head of a request."""
+        place, values = self._form.find_id(data), self._form.find_values(request, data)
+        if place is None or values is None or values.start < place.stop:
             return
-        task = pending.question.task
-        ((name, value),) = task.entries.items()
-        place = _find_id(data)
-        mark = write_length(_RAW_INPUT, value.nbytes)
-        values = len(data) - value.nbytes
-        is_last = data[values - len(mark) : values] == mark
-        if value.dtype == np.bool_ or not place or not is_last or values > _LONGEST_HEAD:
+        key = data[: place.start] + data[place.stop : values.start] + data[values.stop :]
+        ((name, value),) = pending.question.task.entries.items()
+        if len(key) > _LONGEST_HEAD or value.dtype == np.bool_ or value.nbytes != values.stop - values.start:
             return
-        start, stop = place
-        if values - len(mark) < stop:
-            return
-        self._value_bytes[len(data) - stop + start] = value.nbytes
-        self._heads[data[:start] + data[stop:values]] = _Head(pending.question, name, value, self._describe, self._wrap)
-        if len(self._heads) > _REMEMBERED:
+        if len(self._heads) >= _REMEMBERED:
             self._heads.popitem(last=False)
-        if len(self._value_bytes) > _REMEMBERED:
-            self._value_bytes.clear()
+        if len(self._spans) >= _REMEMBERED:
+            self._spans.clear()
+        self._spans[len(data) - place.stop + place.start] = (value.nbytes, len(data) - values.stop)
+        self._heads[key] = _Head(pending, name, value, self._form)
 
 
-class _Head:
-    """What a request asks, known but for its values; and the head of its response, the same while its shapes are."""
+class _Head(Generic[Request]):
+    """What a request asks, known but for its values, and what stands around those of its response."""
 
-    def __init__(
-        self,
-        question: Question,
-        name: str,
-        value: Array,
-        describe: Callable[[Answer], pb.ModelInferResponse],
-        wrap: Callable[[bytes], bytes],
-    ) -> None:
-        self._plan = question.task.plan
-        self._finish = question.finish
+    def __init__(self, pending: Pending, name: str, value: Array, form: Form[Request]) -> None:
+        self._plan = pending.question.task.plan
+        self._priority = pending.question.task.priority
+        self._finish = pending.question.finish
+        self._write = pending.write
         self._name = name
         self._dtype = value.dtype
         self._shape = value.shape
-        self._describe = describe
-        self._wrap = wrap
-        self._shapes: list[tuple[int, ...]] = []
-        self._front = self._back = b""
-        self._marks: list[bytes] = []
+        self._form = form
+        self._known: tuple[list[tuple[int, ...]], Frame] = ([], Frame(b"", b"", []))
+        """The shapes of the values answered last, and what stands around them; one pair, for threads share it."""
 
-    def ask(self, data: bytes, values: int, identifier: bytes, deadline: Deadline) -> Pending:
+    def ask(self, data: bytes, first: int, identifier: bytes, deadline: Deadline) -> Pending:
         """Return what a request asks, whose values begin at a place in its bytes.
 
         Its identifier is the field as it came, with tag and length; empty where there was none.
         """
-        array = np.frombuffer(data, self._dtype, offset=values).reshape(self._shape)
-        task = Task(self._plan, {self._name: array}, deadline)
-        return Pending(Question(task, self._finish), partial(self._write, identifier))
+        count = self._plan.entry_bytes // self._dtype.itemsize
+        array = np.frombuffer(data, self._dtype, count, first).reshape(self._shape)
+        task = Task(self._plan, {self._name: array}, deadline, self._priority)
+        return Pending(Question(task, self._finish), _Writer(self, identifier))
 
-    def _write(self, identifier: bytes, answer: Answer) -> bytes:
+    def write(self, identifier: bytes, answer: Answer) -> Message | bytes:
+        """Return the response with an identifier."""
+        if answer.channels or answer.labels:
+            return self._write(answer)
         values = list(answer.activations.values())
-        if [value.shape for value in values] != self._shapes:
-            self._learn(answer, values)
-        parts = [self._front, identifier, self._back]
-        for mark, value in zip(self._marks, values, strict=True):
+        shapes = [value.shape for value in values]
+        known, frame = self._known
+        if shapes != known:  # at first, and where only a run tells them
+            frame = self._form.frame(answer)
+            self._known = (shapes, frame)
+        parts = [frame.front, identifier, frame.back]
+        for mark, value in zip(frame.marks, values, strict=True):
             parts += (mark, write_tensor(value))
-        return self._wrap(b"".join(parts))
-
-    def _learn(self, answer: Answer, values: list[Array]) -> None:
-        response = self._describe(answer)
-        front = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
-        self._front = front.SerializeToString()
-        self._back = response.SerializeToString()[len(self._front) :]
-        self._marks = [write_length(_RAW_OUTPUT, value.nbytes) for value in values]
-        self._shapes = [value.shape for value in values]
+        return self._form.wrap(b"".join(parts))
 
 
-def _has_parameters(request: pb.ModelInferRequest) -> bool:
-    return bool(request.parameters or request.inputs[0].parameters or any(each.parameters for each in request.outputs))
+class _Writer(Generic[Request]):
+    """Writes the response to one request."""
 
+    __slots__ = ("_head", "_identifier")
 
-def _find_id(data: bytes) -> tuple[int, int] | None:
-    """Return where the field of the id begins and ends, behind the model's name and version; None where unclear."""
-    place = 0
-    try:
-        for tag in (_NAME, _VERSION):
-            if data[place] == tag:
-                if data[place + 1] >= _SHORT:
-                    return None
-                place += 2 + data[place + 1]
-        if data[place] != _ID:
-            return place, place
-        return None if data[place + 1] >= _SHORT else (place, place + 2 + data[place + 1])
-    except IndexError:
-        return None
+    def __init__(self, head: _Head[Request], identifier: bytes) -> None:
+        self._head = head
+        self._identifier = identifier
 
-
-def write_length(number: int, length: int) -> bytes:
-    """Return what stands before the bytes of a field in protobuf's encoding: its tag and its length."""
-    mark = bytearray([_tag(number)])
-    while length >= _SHORT:
-        mark.append(length & 0x7F | _SHORT)
-        length >>= 7
-    mark.append(length)
-    return bytes(mark)
-
-
-def _tag(number: int) -> int:
-    """Return the tag of a field that has a length."""
-    return number << 3 | 2
-
-
-_NAME, _VERSION, _ID = (
-    _tag(number)
-    for number in (
-        pb.ModelInferRequest.MODEL_NAME_FIELD_NUMBER,
-        pb.ModelInferRequest.MODEL_VERSION_FIELD_NUMBER,
-        pb.ModelInferRequest.ID_FIELD_NUMBER,
-    )
-)
+    def __call__(self, answer: Answer) -> Message | bytes:
+        return self._head.write(self._identifier, answer)

@@ -15,7 +15,8 @@ from strata_server.engine import Answer, Engine, naming
 from strata_server.errors import InvalidArgument, NotFound, StrataError, Unimplemented, quote
 from strata_server.plans import DEFAULT_PRIORITY
 from strata_server.rpc import open_inference_pb2 as pb
-from strata_server.rpc.heads import Heads, write_length
+from strata_server.rpc.encoding import SHORT, tag, write_length
+from strata_server.rpc.heads import Form, Frame, Heads, Span
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
@@ -53,6 +54,11 @@ _CONTENTS = {
 # These change what an answer holds or where it lies: ignoring one would be a wrong answer.
 _UNSERVED = ("classification", "shared_memory_region", "sequence_id", "sequence_start", "sequence_end")
 
+# Tags of the fields that a request begins with.
+_NAME, _VERSION, _ID = (
+    tag(pb.ModelInferRequest.DESCRIPTOR.fields_by_name[name].number) for name in ("model_name", "model_version", "id")
+)
+
 
 def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
     """Return the RPCs of inference.GRPCInferenceService, under its name."""
@@ -62,9 +68,12 @@ def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
         "ModelReady": Rpc(model_ready, is_heavy=_never),
         "ServerMetadata": Rpc(server_metadata),
         "ModelMetadata": Rpc(model_metadata),
-        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements, shortcut=Heads(_describe, bytes)),
+        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements, shortcut=Heads(Form(_find_id, _find_values, _frame))),
         "ModelStreamInfer": Rpc(
-            model_stream_infer, is_heavy=_has_elements, shortcut=Heads(_describe, _wrap), fail=_fail_in_stream
+            model_stream_infer,
+            is_heavy=_has_elements,
+            shortcut=Heads(Form(_find_id, _find_values, _frame, _wrap)),
+            fail=_fail_in_stream,
         ),
     }
     service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -232,6 +241,44 @@ def _describe(answer: Answer) -> pb.ModelInferResponse:
     for name, value in answer.activations.items():
         response.outputs.add(name=name, datatype=_DATATYPES[value.dtype], shape=value.shape)
     return response
+
+
+def _frame(answer: Answer) -> Frame:
+    """Return what stands around the values of a response."""
+    response = _describe(answer)
+    front = pb.ModelInferResponse(model_name=response.model_name, model_version=response.model_version)
+    front_bytes = front.SerializeToString()
+    number = pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+    marks = [write_length(number, value.nbytes) for value in answer.activations.values()]
+    return Frame(front_bytes, response.SerializeToString()[len(front_bytes) :], marks)
+
+
+def _find_id(data: bytes) -> Span | None:
+    """Return where the field of a request's id is: behind the model's name and version."""
+    place = 0
+    try:
+        for mark in (_NAME, _VERSION):
+            if data[place] == mark:
+                if data[place + 1] >= SHORT:
+                    return None
+                place += 2 + data[place + 1]
+        if data[place] != _ID:
+            return Span(place, place)
+        return None if data[place + 1] >= SHORT else Span(place, place + 2 + data[place + 1])
+    except IndexError:
+        return None
+
+
+def _find_values(request: pb.ModelInferRequest, data: bytes) -> Span | None:
+    """Return where the values of a request with one input and no parameters are: at its end."""
+    if len(request.inputs) != 1 or len(request.raw_input_contents) != 1:
+        return None
+    if request.parameters or request.inputs[0].parameters or any(output.parameters for output in request.outputs):
+        return None
+    length = len(request.raw_input_contents[0])
+    mark = write_length(pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER, length)
+    start = len(data) - length
+    return Span(start, len(data)) if data[start - len(mark) : start] == mark else None
 
 
 def _write_metadata(layer: Layer) -> pb.ModelMetadataResponse.TensorMetadata:

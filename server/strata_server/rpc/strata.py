@@ -16,6 +16,8 @@ from strata_server.manifest import TrainingFigures
 from strata_server.plans import DEFAULT_PRIORITY
 from strata_server.reductions import WHOLE, Pooling, Reduction, applicable_steps
 from strata_server.rpc.calls import PUSHBACK, refuse
+from strata_server.rpc.encoding import write_length
+from strata_server.rpc.heads import Form, Frame, Heads, Span
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
@@ -46,7 +48,11 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
             engine,
             {
                 "Predict": Rpc(predict, is_heavy=_has_images),
-                "GetActivations": Rpc(get_activations, is_heavy=_has_images),
+                "GetActivations": Rpc(
+                    get_activations,
+                    is_heavy=_has_images,
+                    shortcut=Heads(Form(_find_no_id, _find_values, _frame)),
+                ),
                 "Stream": Rpc(stream, is_heavy=_streams_images, fail=_fail_in_stream),
             },
         ),
@@ -118,6 +124,40 @@ def _write_activations(answer: Answer) -> inference_pb2.GetActivationsResponse:
         channels=[_write_tensor(name, value) for name, value in answer.channels.items()],
         predictions=map(_write_prediction, answer.labels),
     )
+
+
+def _frame(answer: Answer) -> Frame:
+    """Return what stands around the values of a response without channels and labels."""
+    model = inference_pb2.GetActivationsResponse(model=_write_reference(answer)).SerializeToString()
+    marks = []
+    for name, value in answer.activations.items():
+        tensor = tensor_pb2.Tensor(name=name, data_type=_DATA_TYPES[value.dtype], shape=value.shape).SerializeToString()
+        if value.nbytes:
+            tensor += write_length(tensor_pb2.Tensor.DATA_FIELD_NUMBER, value.nbytes)
+        number = inference_pb2.GetActivationsResponse.ACTIVATIONS_FIELD_NUMBER
+        marks.append(write_length(number, len(tensor) + value.nbytes) + tensor)
+    return Frame(model, b"", marks)
+
+
+def _find_no_id(data: bytes) -> Span:
+    return Span(0, 0)
+
+
+def _find_values(request: inference_pb2.GetActivationsRequest, data: bytes) -> Span | None:
+    """Return where the values of a request with one tensor are: before what is asked of them."""
+    if len(request.tensors.tensors) != 1:
+        return None
+    length = len(request.tensors.tensors[0].data)
+    asked = inference_pb2.GetActivationsRequest()
+    asked.CopyFrom(request)
+    asked.ClearField("model")
+    asked.ClearField("tensors")
+    tail = asked.SerializeToString(deterministic=True)
+    stop = len(data) - len(tail)
+    mark = write_length(tensor_pb2.Tensor.DATA_FIELD_NUMBER, length)
+    start = stop - length
+    is_there = data[stop:] == tail and data[max(0, start - len(mark)) : start] == mark
+    return Span(start, stop) if is_there else None
 
 
 def stream(engine: Engine, request: inference_pb2.StreamRequest, deadline: Deadline) -> Pending:
