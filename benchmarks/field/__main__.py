@@ -21,31 +21,33 @@ import numpy as np
 import onnxruntime
 from tritonclient.grpc import service_pb2
 
-from benchmarks.field import verdict, wire
+from benchmarks.field import verdict
 from benchmarks.field.cases import CASES, Case, Floats
 from benchmarks.field.contenders import CONTENDERS, Contender, Echo, Models
-from benchmarks.field.load import Turn, press
+from benchmarks.field.load import Load, Turn, press
 from benchmarks.field.processes import SERVER_CORE
+from benchmarks.field.rivals import RIVALS
 from benchmarks.networks import FOLDER, Exports, export_networks
 from benchmarks.serving import open_session
 from benchmarks.tables import Cell, show
 
 _TOLERANCE = 1e-4
 _PROBES = 8
+_ALL: tuple[type[Contender], ...] = (*CONTENDERS, *RIVALS)
 Turns = dict[tuple[str, Case], list[Turn]]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [each.name for each in CONTENDERS]
-    parser.add_argument("--only", help=f"contenders, with commas: {', '.join(names)}")
+    names = [each.name for each in _ALL]
+    parser.add_argument("--only", help=f"contenders, with plus signs between: {'; '.join(names)}")
     parser.add_argument("--cases", default="", help="only cases whose name holds this")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn, about")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
     options = parser.parse_args(argv)
-    chosen = [each for each in CONTENDERS if not options.only or each.name in options.only.split(",")]
+    chosen = [each for each in _ALL if not options.only or each.name in options.only.split("+")]
     cases = [case for case in CASES if options.cases in case.name]
     exports = export_networks()
     entries = {name: open_session(each.prediction).get_inputs()[0].name for name, each in exports.items()}
@@ -136,8 +138,11 @@ def _take_turns(
                     np.testing.assert_allclose(answer, right[case].compute(images), rtol=_TOLERANCE, atol=_TOLERANCE)
                 speed = speeds.get((contender.name, case), 50.0)
                 requests = max(3 * case.concurrency, int(speed * seconds))
-                body = wire.frame(contender.body(case, images))
-                turn = press(contender.process, contender.url(case), body, case.concurrency, requests, reply_bytes)
+                body = contender.frame(contender.body(case, images))
+                load = Load(
+                    contender.url(case), body, reply_bytes, case.concurrency, contender.content_type, contender.is_http
+                )
+                turn = press(contender.process, load, requests)
                 contender.process.pause()
                 if (contender.name, case) in speeds:
                     turns[contender.name, case].append(turn)

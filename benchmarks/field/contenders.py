@@ -2,6 +2,7 @@
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +30,22 @@ class Contender(ABC):
 
     name: str
     path = wire.OPEN_INFERENCE
+    is_http = False
+    """Whether it speaks HTTP/1.1 instead of gRPC."""
+    content_type = "application/grpc"
+    ready = "ready"
+    """What its first line says when it can be asked; empty for one that says nothing."""
+    variables: Mapping[str, str] | None = None
+    """Its environment, where it is not this one."""
 
     def __init__(self, models: Models, folder: Path) -> None:
         """Start it; errors as of `ServerProcess`."""
         self.models = models
         self.port = find_port()
-        self.process = ServerProcess(self.command(), self.ready, folder / f"{self.name}.log")
+        self.process = ServerProcess(self.command(), self.ready, folder / f"{self.name}.log", self.variables)
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}", options=[("grpc.max_receive_message_length", -1)]
         )
-
-    ready = "ready"
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -64,6 +70,10 @@ class Contender(ABC):
         )
         body: bytes = method(self.body(case, images), timeout=60)
         return self.read(case, body), len(wire.frame(body))
+
+    def frame(self, body: bytes) -> bytes:
+        """Return a request as it travels."""
+        return body if self.is_http else wire.frame(body)
 
     def read(self, case: Case, body: bytes) -> Floats:  # noqa: ARG002 - as above
         """Return the values of an answer."""

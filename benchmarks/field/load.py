@@ -15,7 +15,6 @@ _FINISHED = re.compile(r"finished in ([0-9.]+)(us|ms|s), ")
 _SUCCEEDED = re.compile(r"(\d+) succeeded")
 _DATA = re.compile(r"\((\d+)\) data")
 _UNIT_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-_GRPC = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 
 
 @dataclass(frozen=True)
@@ -29,20 +28,40 @@ class Turn:
     """Of the server, for 1,000 requests."""
 
 
-def press(server: ServerProcess, url: str, body: bytes, concurrency: int, requests: int, reply_bytes: int) -> Turn:
-    """Send a request again and again, `concurrency` at a time over one connection.
+@dataclass(frozen=True)
+class Load:
+    """What is sent, again and again."""
+
+    url: str
+    body: bytes
+    reply_bytes: int
+    """How large the right answer is."""
+    concurrency: int
+    content_type: str = "application/grpc"
+    is_http: bool = False
+    """HTTP/1.1 takes a connection for each request at a time; gRPC has one for all."""
+
+    @property
+    def flags(self) -> list[str]:
+        """As h2load takes them."""
+        count = str(self.concurrency)
+        ways = ["--h1", "-c", count, "-m", "1"] if self.is_http else ["-c", "1", "-m", count, "-H", "te: trailers"]
+        return [*ways, "-H", f"content-type: {self.content_type}", self.url]
+
+
+def press(server: ServerProcess, load: Load, requests: int) -> Turn:
+    """Put a server under load.
 
     Raises:
         RuntimeError: not all were answered, or with other bytes than the right answer has.
     """
     with tempfile.TemporaryDirectory() as folder:
         data, times = Path(folder) / "body", Path(folder) / "times"
-        data.write_bytes(body)
+        data.write_bytes(load.body)
         command: Sequence[str] = (
-            *("taskset", "-c", str(LOAD_CORE), "h2load", "-t", "1", "-c", "1"),
-            *("-n", str(requests), "-m", str(concurrency), "-d", str(data), "--log-file", str(times)),
-            *_GRPC,
-            url,
+            *("taskset", "-c", str(LOAD_CORE), "h2load", "-t", "1"),
+            *("-n", str(requests), "-d", str(data), "--log-file", str(times)),
+            *load.flags,
         )
         before = server.cpu_s
         output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
@@ -51,9 +70,9 @@ def press(server: ServerProcess, url: str, body: bytes, concurrency: int, reques
     finished, succeeded, received = _FINISHED.search(output), _SUCCEEDED.search(output), _DATA.search(output)
     if not (finished and succeeded and received):
         raise RuntimeError(f"h2load says: {output[-300:]}")
-    if int(succeeded[1]) != requests or int(received[1]) != requests * reply_bytes:
+    if int(succeeded[1]) != requests or int(received[1]) != requests * load.reply_bytes:
         raise RuntimeError(
-            f"expected {requests} answers of {reply_bytes} bytes, received {succeeded[1]} of {received[1]} together"
+            f"expected {requests} answers of {load.reply_bytes} bytes, received {succeeded[1]} of {received[1]} together"
         )
     seconds = float(finished[1]) * _UNIT_S[finished[2]]
     p50, p99 = np.percentile(durations, [50, 99])

@@ -1,12 +1,11 @@
 """Servers under test: on one core, and stopped while another one is measured."""
 
 import contextlib
-import os
 import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -18,8 +17,15 @@ LOAD_CORE = 1
 class ServerProcess:
     """A process that says in a line of its output that it is ready, and all that it starts."""
 
-    def __init__(self, command: Sequence[str], ready: str, log: Path, wait_s: float = 180.0) -> None:
-        """Start it.
+    def __init__(
+        self,
+        command: Sequence[str],
+        ready: str,
+        log: Path,
+        variables: Mapping[str, str] | None = None,
+        wait_s: float = 180.0,
+    ) -> None:
+        """Start it; with an empty word, without waiting for it.
 
         Raises:
             RuntimeError: it ended, or was not ready in time; with the last line that it printed.
@@ -32,31 +38,38 @@ class ServerProcess:
                 stderr=file,
                 text=True,
                 start_new_session=True,
+                env=variables,
             )
         guard = threading.Timer(wait_s, self.end)
         guard.start()
         assert self._process.stdout
-        for line in self._process.stdout:
-            if ready in line:
-                break
-        else:
+        if ready and not any(ready in line for line in self._process.stdout):
             self.end()
-            raise RuntimeError((log.read_text().strip() or "it ended without a word").splitlines()[-1][:200])
+            raise RuntimeError(self.last_words or "it ended without a word")
         guard.cancel()
         threading.Thread(target=self._process.stdout.read, daemon=True).start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """The last line that it printed as an error."""
+        return "".join(self._log.read_text().strip().splitlines()[-1:])[:200]
+
     def pause(self) -> None:
         """Stop it: it takes nothing from the one that is measured."""
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         """Let it run."""
-        os.killpg(self._process.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def end(self) -> None:
         """End it and all that it started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self._process.wait()
 
     @property
@@ -68,6 +81,13 @@ class ServerProcess:
     def peak_mib(self) -> float:
         """Largest resident sets so far, together."""
         return sum(_peak_kib(each.pid) for each in self._tree()) / 1024
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not the process group: what it starts may have made one of its own.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for each in self._tree():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.send_signal(number)
 
     def _tree(self) -> list[psutil.Process]:
         process = psutil.Process(self._process.pid)
