@@ -15,7 +15,7 @@ from benchmarks.field.contenders import Contender, Models, Plain
 from benchmarks.field.environments import SERVERS, Environment, make_environment
 from benchmarks.field.processes import find_port
 
-_START_S = 120.0
+_START_S = 60.0
 _LAYERS = {"digits": "conv1", "resnet50": "conv1_relu"}
 
 
@@ -71,8 +71,9 @@ class Rival(Contender):
             except (grpc.RpcError, OSError, RuntimeError, http.client.HTTPException) as error:
                 failed = str(error).strip().splitlines()[-1]
             if time.monotonic() > end or not self.process.is_alive:
+                is_alive = self.process.is_alive
                 self.process.end()
-                raise RuntimeError(self.process.last_words or failed)
+                raise RuntimeError(failed if is_alive else self.process.last_words)
             time.sleep(0.2)
 
 
@@ -217,7 +218,7 @@ class RayServe(Rival):
     def variables(self) -> dict[str, str]:
         """Bear being stopped while others are measured, and send nothing anywhere."""
         patient = {"RAY_health_check_period_ms": "600000", "RAY_health_check_timeout_ms": "600000"}
-        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_LOG_TO_STDERR": "0"}
+        quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
         return {**super().variables, **patient, **quiet}
 
 
@@ -281,6 +282,7 @@ class Triton(Rival):
         for name, term in self.terms.items():
             (repository / name / "1").mkdir(parents=True)
             shutil.copy(SERVERS / "triton_model.py", repository / name / "1" / "model.py")
+            shutil.copy(SERVERS / "onnx_model.py", repository / name / "1")
             (repository / name / "config.pbtxt").write_text(_configure(name, term))
         flags = ("--allow-http=false", "--allow-metrics=false", "--grpc-address=127.0.0.1")
         places = (f"--model-repository={repository}", f"--backend-directory={backends}", f"--grpc-port={self.port}")
