@@ -1,5 +1,6 @@
 """Figures in Markdown, so that they can stand in docs/ as they were printed."""
 
+import math
 from collections.abc import Sequence
 
 Cell = str | int | float
@@ -16,4 +17,6 @@ def show(title: str, heads: Sequence[str], rows: Sequence[Sequence[Cell]]) -> No
 def _write(cell: Cell) -> str:
     if not isinstance(cell, float):
         return str(cell)
+    if math.isnan(cell):
+        return ""
     return f"{cell:.2f}" if abs(cell) < 10 else f"{cell:.1f}" if abs(cell) < 100 else f"{cell:,.0f}"

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import onnxruntime
 from tritonclient.grpc import service_pb2
@@ -33,6 +34,7 @@ from benchmarks.tables import Cell, show
 
 _TOLERANCE = 1e-4
 _PROBES = 8
+_LONGEST_REASON = 300
 _ALL: tuple[type[Contender], ...] = (*CONTENDERS, *RIVALS)
 Turns = dict[tuple[str, Case], list[Turn]]
 
@@ -57,8 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     contenders, absent = _start_all(chosen, models)
     try:
         for contender in contenders:
-            _check(contender, [case for case in cases if contender.takes(case)], right)
-        turns, in_process = _take_turns(contenders, cases, right, exports, options.rounds, options.seconds)
+            try:
+                _check(contender, [case for case in cases if contender.takes(case)], right)
+            except (OSError, RuntimeError, AssertionError, grpc.RpcError) as error:
+                absent[contender.name] = f"not right: {error}"[:_LONGEST_REASON]
+        turns, in_process = _take_turns(contenders, cases, right, exports, options.rounds, options.seconds, absent)
         peaks = {each.name: each.process.peak_mib for each in contenders}
     finally:
         for contender in contenders:
@@ -117,6 +122,7 @@ def _take_turns(
     exports: dict[str, Exports],
     rounds: int,
     seconds: float,
+    failed: dict[str, str],
 ) -> tuple[Turns, dict[Case, list[float]]]:
     turns: Turns = defaultdict(list)
     in_process: dict[Case, list[float]] = defaultdict(list)
@@ -131,26 +137,38 @@ def _take_turns(
             order = [each for each in contenders if each.takes(case)]
             random.shuffle(order)
             for contender in order:
+                if contender.name in failed:
+                    continue
                 contender.process.go_on()
-                images = case.draw(0)
-                answer, reply_bytes = contender.ask(case, images)
-                if not isinstance(contender, Echo):
-                    np.testing.assert_allclose(answer, right[case].compute(images), rtol=_TOLERANCE, atol=_TOLERANCE)
-                speed = speeds.get((contender.name, case), 50.0)
-                requests = max(3 * case.concurrency, int(speed * seconds))
-                body = contender.frame(contender.body(case, images))
-                load = Load(
-                    contender.url(case), body, reply_bytes, case.concurrency, contender.content_type, contender.is_http
-                )
-                turn = press(contender.process, load, requests)
-                contender.process.pause()
-                if (contender.name, case) in speeds:
+                requests = max(3 * case.concurrency, int(speeds.get((contender.name, case), 50.0) * seconds))
+                try:
+                    turn = _take_turn(contender, case, requests, right[case])
+                except (OSError, RuntimeError, AssertionError, grpc.RpcError, subprocess.SubprocessError) as error:
+                    failed[contender.name] = f"{case.name}: {error}"[:_LONGEST_REASON]
+                    continue
+                finally:
+                    contender.process.pause()
+                if (contender.name, case) in speeds or rounds == 1:
                     turns[contender.name, case].append(turn)
-                else:  # the first turn warms up, and says how long a turn is
-                    speeds[contender.name, case] = turn.requests_s
-                    if rounds == 1:
-                        turns[contender.name, case].append(turn)
+                speeds[contender.name, case] = turn.requests_s  # the first turn says how long a turn is
     return turns, in_process
+
+
+def _take_turn(contender: Contender, case: Case, requests: int, right: "_Oracle") -> Turn:
+    images = case.draw(0)
+    answer, reply_bytes = contender.ask(case, images)
+    if not isinstance(contender, Echo):
+        np.testing.assert_allclose(answer, right.compute(images), rtol=_TOLERANCE, atol=_TOLERANCE)
+    load = Load(
+        contender.url(case),
+        contender.frame(contender.body(case, images)),
+        reply_bytes,
+        case.concurrency,
+        contender.content_type,
+        is_stream=contender.is_stream,
+        is_http=contender.is_http,
+    )
+    return press(contender.process, load, requests)
 
 
 def _is_alike(one: Case, other: Case) -> bool:

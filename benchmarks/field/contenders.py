@@ -32,6 +32,8 @@ class Contender(ABC):
     path = wire.OPEN_INFERENCE
     is_http = False
     """Whether it speaks HTTP/1.1 instead of gRPC."""
+    is_stream = False
+    """Whether it takes all requests on one call."""
     content_type = "application/grpc"
     ready = "ready"
     """What its first line says when it can be asked; empty for one that says nothing."""
@@ -138,6 +140,27 @@ class StrataPublic(Strata):
     flags = ("--transport", "public")
 
 
+class StrataStream(Strata):
+    """The same, asked on one long stream."""
+
+    name = "Strata, one stream"
+    is_stream = True
+
+    def takes(self, case: Case) -> bool:
+        """Take single images, many at a time."""
+        return case.rows == 1 and case.concurrency == 64
+
+    def url(self, case: Case) -> str:  # noqa: ARG002 - as in Contender
+        """Return the method."""
+        return f"http://127.0.0.1:{self.port}{wire.OPEN_INFERENCE_STREAM}"
+
+    def ask(self, case: Case, images: Floats) -> tuple[Floats, int]:
+        """Return the answer to one request and its size on the wire."""
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(wire.OPEN_INFERENCE_STREAM)
+        (body,) = method(iter([self.body(case, images)]), timeout=60)
+        return wire.read_streamed(body), len(wire.frame(body))
+
+
 class Echo(Contender):
     """The limit of the way: as many bytes there and back, and nothing in between."""
 
@@ -152,4 +175,4 @@ class Echo(Contender):
         return case.network == "digits" and not case.layer and case.rows == 32
 
 
-CONTENDERS: tuple[type[Contender], ...] = (Plain, Echo, Strata, StrataPublic)
+CONTENDERS: tuple[type[Contender], ...] = (Plain, Echo, Strata, StrataPublic, StrataStream)

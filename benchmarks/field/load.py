@@ -38,6 +38,8 @@ class Load:
     """How large the right answer is."""
     concurrency: int
     content_type: str = "application/grpc"
+    is_stream: bool = False
+    """All requests are messages of one call; the server says how many it lets in at a time."""
     is_http: bool = False
     """HTTP/1.1 takes a connection for each request at a time; gRPC has one for all."""
 
@@ -55,12 +57,13 @@ def press(server: ServerProcess, load: Load, requests: int) -> Turn:
     Raises:
         RuntimeError: not all were answered, or with other bytes than the right answer has.
     """
+    calls = 1 if load.is_stream else requests
     with tempfile.TemporaryDirectory() as folder:
         data, times = Path(folder) / "body", Path(folder) / "times"
-        data.write_bytes(load.body)
+        data.write_bytes(load.body * (requests if load.is_stream else 1))
         command: Sequence[str] = (
             *("taskset", "-c", str(LOAD_CORE), "h2load", "-t", "1"),
-            *("-n", str(requests), "-d", str(data), "--log-file", str(times)),
+            *("-n", str(calls), "-d", str(data), "--log-file", str(times)),
             *load.flags,
         )
         before = server.cpu_s
@@ -70,10 +73,10 @@ def press(server: ServerProcess, load: Load, requests: int) -> Turn:
     finished, succeeded, received = _FINISHED.search(output), _SUCCEEDED.search(output), _DATA.search(output)
     if not (finished and succeeded and received):
         raise RuntimeError(f"h2load says: {output[-300:]}")
-    if int(succeeded[1]) != requests or int(received[1]) != requests * load.reply_bytes:
+    if int(succeeded[1]) != calls or int(received[1]) != requests * load.reply_bytes:
         raise RuntimeError(
-            f"expected {requests} answers of {load.reply_bytes} bytes, received {succeeded[1]} of {received[1]} together"
+            f"expected {requests} answers of {load.reply_bytes} bytes, received {succeeded[1]} of {received[1]} in all"
         )
     seconds = float(finished[1]) * _UNIT_S[finished[2]]
-    p50, p99 = np.percentile(durations, [50, 99])
+    p50, p99 = np.percentile(durations, [50, 99]) if calls > 1 else (np.nan, np.nan)
     return Turn(requests / seconds, float(p50), float(p99), cpu_s / requests * 1000)

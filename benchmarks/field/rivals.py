@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import numpy as np
@@ -69,7 +70,7 @@ class Rival(Contender):
                 self.ask(case, case.draw(0))
                 return
             except (grpc.RpcError, OSError, RuntimeError, http.client.HTTPException) as error:
-                failed = str(error).strip().splitlines()[-1]
+                failed = str(error.details() if isinstance(error, grpc.Call) else error)
             if time.monotonic() > end or not self.process.is_alive:
                 is_alive = self.process.is_alive
                 self.process.end()
@@ -212,7 +213,7 @@ class RayServe(Rival):
 
     def command(self) -> list[str]:
         """Serve ModelInfer."""
-        return self.script("ray_server.py", self.port)
+        return self.script("ray_server.py", self.port, find_port())
 
     @property
     def variables(self) -> dict[str, str]:
@@ -228,7 +229,7 @@ class MlServer(Rival):
     name = "MLServer"
     environment_name = "mlserver"
     requirements = ("mlserver==1.7.1", "uvloop<0.22", "numpy")
-    settings: dict[str, object] = {}
+    settings: ClassVar[dict[str, object]] = {}
 
     def command(self) -> list[str]:
         """Serve a folder."""
@@ -250,7 +251,7 @@ class MlServerTuned(MlServer):
     """MLServer that computes where it receives."""
 
     name = "MLServer, tuned"
-    settings = {"parallel_workers": 0, "debug": False, "metrics_endpoint": None}
+    settings: ClassVar[dict[str, object]] = {"parallel_workers": 0, "debug": False, "metrics_endpoint": None}
 
 
 class PyTriton(Rival):

@@ -3,11 +3,14 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from benchmarks.field.cases import Case
 from benchmarks.field.load import Turn
 from benchmarks.tables import show
 
 Turns = Mapping[tuple[str, Case], Sequence[Turn]]
+TRITON = "Triton, python backend"
 PLAIN = "plain grpc.aio server"
 
 
@@ -42,6 +45,12 @@ def show_verdict(turns: Turns, in_process: Mapping[Case, Sequence[float]]) -> No
     pooled = Case("digits", 1, 8, "conv1", "mean")
     rows.append(ratio("conv1, against the plain server's", layer, "2.5", rate(PLAIN, layer)))
     rows.append(ratio("conv1, mean-pooled, against the plain server's conv1", pooled, "4", rate(PLAIN, layer)))
+    stream = median(turns, "Strata, one stream", many, "requests_s")
+    rows.append(("one stream against unary at c=64", "1.1", stream / (rate("Strata", many) or np.inf)))
+    rows += [
+        ratio("c=8, against Triton with its python backend", eight, "1.2", rate(TRITON, eight)),
+        ratio("c=64, against Triton with its python backend", many, "1.1", rate(TRITON, many)),
+    ]
     p50, p99 = (median(turns, "Strata", eight, each) for each in ("p50_ms", "p99_ms"))
     rows.append(("p99 against p50, c=8", "at most 3", p99 / p50 if p50 else 0.0))
     deep = Case("resnet50", 1, 8)
@@ -49,3 +58,15 @@ def show_verdict(turns: Turns, in_process: Mapping[Case, Sequence[float]]) -> No
         ratio("ResNet50, c=8, against onnxruntime", deep, "0.95", statistics.median(in_process.get(deep, [0.0])))
     )
     show("Asked for, and reached", ("figure", "must reach", "measured"), rows)
+    _show_lead(turns)
+
+
+def _show_lead(turns: Turns) -> None:
+    """Print how far Strata is ahead of each rival in each case."""
+    rows = [
+        (name, case.name, median(turns, "Strata", case, "requests_s") / median(turns, name, case, "requests_s"))
+        for name, case in turns
+        if not name.startswith("Strata") and name not in (PLAIN, "gRPC echo")
+    ]
+    if rows:
+        show("Strata's requests/s against each rival's", ("rival", "case", "times"), sorted(rows))

@@ -9,6 +9,7 @@ from tritonclient.grpc import service_pb2
 from benchmarks.field.cases import Case, Floats
 
 OPEN_INFERENCE = "/inference.GRPCInferenceService/ModelInfer"
+OPEN_INFERENCE_STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 ACTIVATIONS = "/strata.v1.InferenceService/GetActivations"
 
 
@@ -26,6 +27,11 @@ def read_infer(body: bytes) -> Floats:
     """Return the only output of a ModelInferResponse."""
     response = service_pb2.ModelInferResponse.FromString(body)
     return np.frombuffer(response.raw_output_contents[0], np.float32).reshape(response.outputs[0].shape)
+
+
+def read_streamed(body: bytes) -> Floats:
+    """Return the only output of an answer on a stream."""
+    return read_infer(service_pb2.ModelStreamInferResponse.FromString(body).infer_response.SerializeToString())
 
 
 def write_mean(case: Case, model: str, images: Floats) -> bytes:

@@ -1,4 +1,4 @@
-"""Ray Serve over gRPC, the Open Inference Protocol: ray_server.py PORT MODELS..."""
+"""Ray Serve over gRPC, the Open Inference Protocol: ray_server.py PORT HTTP_PORT MODELS..."""
 
 import os
 import sys
@@ -45,8 +45,8 @@ if __name__ == "__main__":
     ray.init(num_cpus=4, include_dashboard=False, runtime_env=environment, object_store_memory=256 * 2**20)
     serve.start(
         grpc_options={"port": int(sys.argv[1]), "grpc_servicer_functions": ["ray_server.add_servicer"]},
-        http_options={"location": "NoServer"},
+        http_options={"host": "127.0.0.1", "port": int(sys.argv[2])},
     )
-    serve.run(Predict.bind(sys.argv[2:]))
+    serve.run(Predict.bind(sys.argv[3:]))
     print("ready", flush=True)
     threading.Event().wait()
