@@ -2,7 +2,6 @@
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,14 +36,12 @@ class Contender(ABC):
     content_type = "application/grpc"
     ready = "ready"
     """What its first line says when it can be asked; empty for one that says nothing."""
-    variables: Mapping[str, str] | None = None
-    """Its environment, where it is not this one."""
 
     def __init__(self, models: Models, folder: Path) -> None:
         """Start it; errors as of `ServerProcess`."""
         self.models = models
         self.port = find_port()
-        self.process = ServerProcess(self.command(), self.ready, folder / f"{self.name}.log", self.variables)
+        self.process = ServerProcess(self.command(), self.ready, folder / f"{self.name}.log", self.environ())
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.port}", options=[("grpc.max_receive_message_length", -1)]
         )
@@ -52,6 +49,10 @@ class Contender(ABC):
     @abstractmethod
     def command(self) -> list[str]:
         """Return what starts it."""
+
+    def environ(self) -> dict[str, str] | None:
+        """Return its environment variables; None for those of this process."""
+        return None
 
     def takes(self, case: Case) -> bool:
         """Say whether it can be asked that."""
@@ -82,6 +83,11 @@ class Contender(ABC):
         return wire.read_infer(body)
 
 
+def write_whole_graph(case: Case, images: Floats) -> bytes:
+    """Return a request to one that runs the graph with all layers where a layer is asked."""
+    return wire.write_infer(case, f"{case.network}-layers" if case.layer else case.network, "image", images)
+
+
 class Plain(Contender):
     """What one writes in an afternoon."""
 
@@ -95,7 +101,7 @@ class Plain(Contender):
 
     def body(self, case: Case, images: Floats) -> bytes:
         """Ask the all-layers graph for a layer."""
-        return wire.write_infer(case, f"{case.network}-layers" if case.layer else case.network, "image", images)
+        return write_whole_graph(case, images)
 
 
 class Strata(Contender):

@@ -82,6 +82,11 @@ class ServerProcess:
         """Largest resident sets so far, together."""
         return sum(_peak_kib(each.pid) for each in self._tree()) / 1024
 
+    @property
+    def resident_mib(self) -> float:
+        """Resident sets, together."""
+        return sum(each.memory_info().rss for each in self._tree()) / 2**20
+
     def _signal(self, number: signal.Signals) -> None:
         # Not the process group: what it starts may have made one of its own.
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -12,7 +12,7 @@ import grpc
 import numpy as np
 
 from benchmarks.field.cases import Case, Floats
-from benchmarks.field.contenders import Contender, Models, Plain
+from benchmarks.field.contenders import Contender, Models, write_whole_graph
 from benchmarks.field.environments import SERVERS, Environment, make_environment
 from benchmarks.field.processes import find_port
 
@@ -49,14 +49,13 @@ class Rival(Contender):
             terms[f"{name}-layers"] = f"{name}-layers={each.artifact}:{_LAYERS[name]}"
         return terms
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """The environment of the process."""
         return {**self.environment.variables, "FIELD_MODELS": " ".join(self.terms.values())}
 
     def body(self, case: Case, images: Floats) -> bytes:
         """Ask the all-layers graph for a layer."""
-        return Plain.body(self, case, images)
+        return write_whole_graph(case, images)
 
     def script(self, name: str, *ports: int) -> list[str]:
         """Return what starts one of the servers beside this file."""
@@ -130,10 +129,9 @@ class Mosec(HttpRival):
         flags = ("--address", "127.0.0.1", "--port", str(self.port), "--log-level", "warning", "--timeout", "60000")
         return [self.environment.command("python"), str(SERVERS / "mosec_server.py"), *flags]
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Say how large batches are."""
-        return {**super().variables, "FIELD_BATCH": str(self.batch), "MOSEC_PORT": str(self.port)}
+        return {**super().environ(), "FIELD_BATCH": str(self.batch), "MOSEC_PORT": str(self.port)}
 
     def body(self, case: Case, images: Floats) -> bytes:  # noqa: ARG002 - as in Contender
         """Return the values."""
@@ -184,10 +182,9 @@ class BentoMl(HttpRival):
         data = base64.b64encode(images.tobytes()).decode()
         return json.dumps({"name": _model(case), "data": data}).encode()
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Send nothing anywhere."""
-        return {**super().variables, "BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(self.folder)}
+        return {**super().environ(), "BENTOML_DO_NOT_TRACK": "true", "BENTOML_HOME": str(self.folder)}
 
     def decode(self, answer: bytes) -> bytes:
         """Return the values, which come as they are."""
@@ -215,12 +212,11 @@ class RayServe(Rival):
         """Serve ModelInfer."""
         return self.script("ray_server.py", self.port, find_port())
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Bear being stopped while others are measured, and send nothing anywhere."""
         patient = {"RAY_health_check_period_ms": "600000", "RAY_health_check_timeout_ms": "600000"}
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-        return {**super().variables, **patient, **quiet}
+        return {**super().environ(), **patient, **quiet}
 
 
 class MlServer(Rival):
@@ -289,10 +285,9 @@ class Triton(Rival):
         places = (f"--model-repository={repository}", f"--backend-directory={backends}", f"--grpc-port={self.port}")
         return [str(triton / "bin" / "tritonserver"), *places, *flags]
 
-    @property
-    def variables(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
         """Say where the wheel keeps its libraries: the copied backend does not find them."""
-        variables = super().variables
+        variables = super().environ()
         libraries = self.environment.packages / "nvidia_pytriton.libs"
         return {**variables, "LD_LIBRARY_PATH": f"{libraries}:{variables['LD_LIBRARY_PATH']}"}
 
