@@ -84,8 +84,10 @@ check-lock: | $(filter .uv/bin/uv,$(UV))
 	    diff -u "$$file" "$$fresh/$${file##*/}" || { echo "$$file is stale: run make lock" >&2; exit 1; }; done
 
 .PHONY: bench
-bench: setup ## Measure the figures that the README quotes
+bench: setup ## Measure the figures that the README quotes: half an hour, h2load of nghttp2 makes the load
 	$(BIN)/python -m benchmarks.slices
+	$(BIN)/python -m benchmarks.field --plot docs/field.png
+	$(BIN)/python -m benchmarks.overload
 
 .PHONY: course
 course: setup ## Run what a CNN course claims, and print the tables of docs/course.md

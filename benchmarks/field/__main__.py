@@ -8,6 +8,7 @@ are of this run alone.
 import argparse
 import json
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from benchmarks.field import verdict
 from benchmarks.field.cases import CASES, Case, Floats
 from benchmarks.field.contenders import CONTENDERS, Contender, Echo, Models
 from benchmarks.field.load import Load, Turn, press
+from benchmarks.field.plot import draw_field
 from benchmarks.field.processes import SERVER_CORE
 from benchmarks.field.rivals import RIVALS
 from benchmarks.networks import FOLDER, Exports, export_networks
@@ -48,7 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a turn, about")
     parser.add_argument("--json", type=Path, help="where the figures go as well")
+    parser.add_argument("--plot", type=Path, help="where a picture of them goes as well, a .png file")
     options = parser.parse_args(argv)
+    if not shutil.which("h2load"):
+        parser.error("h2load makes the load, and is not installed; Debian has it in the package nghttp2-client")
     chosen = [each for each in _ALL if not options.only or each.name in options.only.split("+")]
     cases = [case for case in CASES if options.cases in case.name]
     exports = export_networks()
@@ -70,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
             contender.process.end()
     _show(turns, in_process, peaks, absent)
     verdict.show_verdict(turns, in_process)
+    if options.plot:
+        _plot(turns, in_process, options.plot)
     if options.json:
         options.json.write_text(json.dumps(_flatten(turns, in_process, peaks), indent=1))
     return 0
@@ -215,6 +222,19 @@ def _show(turns: Turns, in_process: dict[Case, list[float]], peaks: dict[str, fl
     show("Memory, peak of all processes", ("server", "MiB"), list(peaks.items()))
     if absent:
         show("Not measured", ("server", "why"), list(absent.items()))
+
+
+def _plot(turns: Turns, in_process: dict[Case, list[float]], target: Path) -> None:
+    rates: dict[Case, dict[str, float]] = {}
+    for name, case in turns:
+        rates.setdefault(case, {})[name] = verdict.median(turns, name, case, "requests_s")
+    limits = {
+        case: statistics.median(each) / case.rows
+        for case in rates
+        for alike, each in in_process.items()
+        if _is_alike(alike, case)
+    }
+    draw_field(rates, limits, target)
 
 
 def _flatten(turns: Turns, in_process: dict[Case, list[float]], peaks: dict[str, float]) -> dict[str, object]:
