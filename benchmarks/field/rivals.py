@@ -230,7 +230,8 @@ class MlServer(Rival):
     def command(self) -> list[str]:
         """Serve a folder."""
         ports = {"grpc_port": self.port, "http_port": find_port(), "metrics_port": find_port()}
-        (self.folder / "settings.json").write_text(json.dumps({"host": "127.0.0.1", **ports, **self.settings}))
+        places = {"host": "127.0.0.1", "metrics_dir": str(self.folder)}
+        (self.folder / "settings.json").write_text(json.dumps({**places, **ports, **self.settings}))
         for name, term in self.terms.items():
             folder = self.folder / name
             folder.mkdir()
