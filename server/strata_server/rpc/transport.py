@@ -8,8 +8,6 @@ from strata_server.rpc.methods import Method, Watch
 Served: TypeAlias = Method | Watch
 
 _STREAMS_PER_CONNECTION = 256
-# A picture of 600 KB comes in one piece and not in forty, which interrupt whatever runs meanwhile.
-_FRAME_BYTES = 4 * 2**20
 _METADATA_BYTES = 16 * 1024
 _MINUTE_MS = 60_000
 
@@ -34,7 +32,6 @@ def grpc_options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),  # the dispatcher bounds it, with a better message
-        ("grpc.http2.max_frame_size", _FRAME_BYTES),
         ("grpc.max_concurrent_streams", _STREAMS_PER_CONNECTION),
         ("grpc.max_metadata_size", _METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
