@@ -37,10 +37,10 @@ class Dispatcher:
 
     def receive(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on the receiving thread: what takes long is handed to another."""
+        if self._cut_short(method, data, call, here=True):  # which takes as long however large it is
+            return
         if len(data) > _SMALL_BYTES:
             self._readers.submit(self.take, method, data, call)
-            return
-        if self._cut_short(method, data, call, here=True):
             return
         request = self._parse(method, data, call)
         if request is None:

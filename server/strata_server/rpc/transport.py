@@ -9,6 +9,7 @@ Served: TypeAlias = Method | Watch
 
 _STREAMS_PER_CONNECTION = 256
 _METADATA_BYTES = 16 * 1024
+_READ_BYTES = 2**16
 _MINUTE_MS = 60_000
 
 
@@ -38,5 +39,8 @@ def grpc_options(max_message_bytes: int, *, shares_port: bool) -> list[tuple[str
         ("grpc.max_connection_idle_ms", 10 * _MINUTE_MS),
         ("grpc.max_connection_age_ms", 60 * _MINUTE_MS),
         ("grpc.max_connection_age_grace_ms", 5 * _MINUTE_MS),
+        # A megabyte that comes in pieces of 8 KiB, the default, takes twice as long to put together.
+        ("grpc.experimental.tcp_read_chunk_size", _READ_BYTES),
+        ("grpc.experimental.tcp_max_read_chunk_size", 16 * _READ_BYTES),
         ("grpc.so_reuseport", int(shares_port)),  # a second server on a taken port must fail, not share it
     ]
