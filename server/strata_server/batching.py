@@ -199,7 +199,7 @@ class Batcher:
         if not group.rows:
             group.session = None
         batch = Batch(group, session, shares, over)
-        if len(line.groups) > 1 and group.batches and not group.figures and shares:
+        if len(line.groups) > 1 and group.joins and shares:
             return self._join(line, batch, tile)
         return batch
 
@@ -208,7 +208,7 @@ class Batcher:
             room = min(tile, self._tile(other)) - batch.rows
             if room <= 0:
                 break
-            if other is batch.group or other.figures:
+            if other is batch.group or not other.joins:
                 continue
             joint = line.join(batch.group, other)
             rows = min(other.rows, room)
@@ -242,13 +242,15 @@ class Batcher:
         start = time.perf_counter()
         try:
             computed = _compute(batch)
+            taken_s = time.perf_counter() - start
+            outcomes = list(_divide(batch, computed))
         except Exception as error:  # noqa: BLE001 - one request's error must not be told to the others
             if len(batch.shares) == 1:
                 return [(batch.shares[0].entry, error)]
             singles = [replace(batch, shares=[share]) for share in batch.shares]
             return [outcome for single in singles for outcome in self._compute(single)]
-        batch.group.timing.note(batch.rows, time.perf_counter() - start)
-        return list(_divide(batch, computed))
+        batch.group.timing.note(batch.rows, taken_s)
+        return outcomes
 
     def _make_line(self, plan: Plan) -> Line:
         line = self._lines[plan.line] = Line()
@@ -338,8 +340,10 @@ def _divide(batch: Batch, computed: dict[str, Array]) -> Iterator[tuple[Entry, O
     start = 0
     for share in batch.shares:
         stop = start + share.stop - share.start
-        asked = share.entry.group.part.slice.exits
-        values = {name: value[start:stop] for name, value in computed.items() if name in asked}
+        asked = share.entry.group
+        values = {name: value[start:stop] for name, value in computed.items() if name in asked.part.slice.exits}
+        if asked is not batch.group:
+            values = asked.version.summarize(values, asked.figures)
         whole = values if share.is_whole else share.entry.collect(share, values)
         if whole is not None:
             yield share.entry, whole

@@ -194,7 +194,7 @@ class Engine:
                 sent += reduced_bytes(reductions[layer.name], sizes, layer.channel_axis, layer.dtype)
         check_bytes(rows, -(-sent // rows), layers, self._limits.max_message_bytes)
         check_price(price, layers, self._limits)
-        figures = _find_figures(version, shapes, reductions)
+        figures = {name: each for name, each in reductions.items() if each.takes_figures and name not in shapes}
         entering = [(name, shape, dtype) for name, shape, dtype in signature if name in part.slice.entries]
         batches = version.batches(part) and len({shape[0] for _, shape, _ in entering}) == 1
         return Plan(
@@ -288,13 +288,6 @@ def _check_labels(exits: Sequence[Layer], top_k: int) -> None:
 def _check_reduction(version: Version, layer: Layer, reduction: Reduction) -> None:
     is_prediction = version.catalog.default_exits == (layer,)
     check_reduction(layer.name, reduction, layer.shape, layer.channel_axis, layer.dtype, is_prediction=is_prediction)
-
-
-def _find_figures(version: Version, entries: Collection[str], asked: Mapping[str, Reduction]) -> dict[str, Reduction]:
-    """Return the reductions whose figures are taken where the activations are computed."""
-    if not version.has_device:
-        return {}
-    return {name: each for name, each in asked.items() if each.takes_figures and name not in entries}
 
 
 def _name_entries(version: Version, inputs: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 
 from strata_server.plans import Outcome, Plan, Task
+from strata_server.reductions import Reduction
 from strata_server.slicing import Part
 from strata_server.tensors import Array
 from strata_server.timings import Timing
@@ -80,17 +81,18 @@ class Batch:
 class Group:
     """Entries of one line that ask for the same part."""
 
-    def __init__(self, plan: Plan, part: Part, timing: Timing) -> None:
+    def __init__(self, plan: Plan, part: Part, figures: Mapping[str, Reduction], timing: Timing) -> None:
         """Hold none yet.
 
         Args:
             plan: of any of them.
             part: what they ask, or more.
+            figures: exits of which a run gives only the figures of a reduction.
             timing: how long it takes.
         """
         self.version = plan.version
         self.part = part
-        self.figures = plan.figures
+        self.figures = figures
         self.batches = plan.batches
         self.timing = timing
         self.misses = 0
@@ -111,6 +113,11 @@ class Group:
         if level is None:
             level = self._waiting[entry.task.priority] = deque()
         level.append(entry)
+
+    @property
+    def joins(self) -> bool:
+        """Whether it may run with another one: not where its figures are all that leaves the device."""
+        return self.batches and not (self.figures and self.version.has_device)
 
     @property
     def first(self) -> Entry | None:
@@ -215,7 +222,9 @@ class Line:
         """Return a new group for what a plan asks; those that nobody asks for make room."""
         if len(self.groups) >= _GROUPS_REMEMBERED:
             self.groups = {key: group for key, group in self.groups.items() if group.rows or group.is_making}
-        group = self.groups[plan.group] = Group(plan, plan.part, Timing(plan.version.guess_row_s(plan.part)))
+        group = self.groups[plan.group] = Group(
+            plan, plan.part, plan.figures, Timing(plan.version.guess_row_s(plan.part))
+        )
         return group
 
     def join(self, one: Group, other: Group) -> Group:
@@ -228,7 +237,7 @@ class Line:
             longer, shorter = (one, other) if one.timing.row_s > other.timing.row_s else (other, one)
             more = version.guess_row_s(part) / version.guess_row_s(longer.part)
             timing = Timing(longer.timing.row_s * more, max(longer.timing.fixed_s, shorter.timing.fixed_s))
-            joint = self.groups[key] = Group(longer.plan, part, timing)
+            joint = self.groups[key] = Group(longer.plan, part, {}, timing)
         return joint
 
     def ahead_s(self, priority: int) -> float:

@@ -27,7 +27,7 @@ class Plan:
     exits: tuple[str, ...]
     """The layers asked, in their order; one that is an entry is answered as it came."""
     figures: Mapping[str, Reduction]
-    """Exits of which only the figures of a reduction leave the device."""
+    """Exits of which a run gives only the figures of a reduction."""
     rows: int
     entry_bytes: int
     row_bytes: int

@@ -36,13 +36,30 @@ def reduce(name: str, reduction: Reduction, value: Array, channel_axis: int) -> 
     Raises:
         InvalidArgument: a range beyond a size that only this value tells, or no place to take figures of.
     """
+    return finish(reduction, summarize(name, reduction, value, channel_axis), channel_axis)
+
+
+def summarize(name: str, reduction: Reduction, value: Array, channel_axis: int) -> Array:
+    """Return what the ranges, the pooling and the statistics of a reduction make of an activation.
+
+    Each row's result is of that row alone, to the last bit, so that those of several requests may be taken at once.
+    Arguments and errors as in `reduce`.
+    """
     check_sizes(name, reduction, value.shape, channel_axis)
+    ranges = reduction.ranges(value.ndim, channel_axis)
+    if ranges:
+        value = value[tuple(slice(*ranges.get(axis, (None, None))) for axis in range(value.ndim))]
+    space = space_axes(value.ndim, channel_axis)
     with np.errstate(all="ignore"):  # NaN, infinities and what becomes one are data
-        return finish(reduction, _summarize(reduction, value, channel_axis), channel_axis)
+        if reduction.pooling:
+            return _pool(reduction.pooling, value, space)
+        return _describe(value, space) if reduction.statistics else value
 
 
 def finish(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
-    """Return what a reduction makes of a value whose ranges, pooling and statistics are taken."""
+    """Return what a reduction makes of a value that `summarize` has returned."""
+    if not reduction.top and not reduction.half:
+        return Reduced(value, None)
     axis = 1 if reduction.pooling else channel_axis
     channels = None
     if reduction.top:
@@ -51,16 +68,6 @@ def finish(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
         channels = (best + (reduction.channels or (0,))[0]).astype(INDEX)
     with np.errstate(all="ignore"):  # an overflow is data as well
         return Reduced(value.astype(np.float16, copy=False) if reduction.half else value, channels)
-
-
-def _summarize(reduction: Reduction, value: Array, channel_axis: int) -> Array:
-    ranges = reduction.ranges(value.ndim, channel_axis)
-    if ranges:
-        value = value[tuple(slice(*ranges.get(axis, (None, None))) for axis in range(value.ndim))]
-    space = space_axes(value.ndim, channel_axis)
-    if reduction.pooling:
-        return _pool(reduction.pooling, value, space)
-    return _describe(value, space) if reduction.statistics else value
 
 
 def _pool(pooling: Pooling, value: Array, space: tuple[int, ...]) -> Array:
@@ -74,8 +81,11 @@ def _mean(value: Array, space: tuple[int, ...]) -> Array:
     if value.size and value.dtype == np.float32 and space == tuple(range(1, value.ndim - 1)):
         places = math.prod(value.shape[1:-1])
         means = _sum_places(np.asarray(value, np.float32).reshape(len(value), places, -1)) / places
-        if np.isfinite(means).all():
-            return means
+        # What overflows a float32 need not overflow its mean; a row without any is not to feel its neighbor's.
+        overflows = ~np.isfinite(means).all(axis=1)
+        if overflows.any():
+            means[overflows] = value[overflows].mean(space, dtype=np.float64)
+        return means
     return np.asarray(value.mean(space, dtype=np.float64))
 
 

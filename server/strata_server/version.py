@@ -15,6 +15,7 @@ from strata_server.deadline import Deadline
 from strata_server.errors import ArtifactError, InvalidArgument, Unimplemented, quote_all
 from strata_server.figures import count_multiply_adds
 from strata_server.price import Price, reckon
+from strata_server.reducing import summarize
 from strata_server.reductions import Reduction
 from strata_server.rows import are_independent
 from strata_server.runtime import Runtime
@@ -196,7 +197,7 @@ class Version:
             entries: the values that enter.
             exits: names of layers, each once; one that is an entry is answered as it came.
             deadline: checked once the session is there.
-            figures: exits that are no entries, of which only the figures of a reduction leave the device.
+            figures: exits that are no entries, of which only the figures of a reduction are returned.
 
         Raises:
             DeadlinePassed: nobody waits any more; nothing was run.
@@ -232,7 +233,21 @@ class Version:
     ) -> dict[str, Array]:
         """Return the values of a part's exits; errors and arguments as in `run`."""
         computed = sorted(part.slice.exits)
-        return dict(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
+        values = dict(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
+        return values if self.has_device else self.summarize(values, figures)
+
+    def summarize(self, values: Mapping[str, Array], figures: Mapping[str, Reduction]) -> dict[str, Array]:
+        """Return activations, of some only the figures of a reduction.
+
+        Raises:
+            InvalidArgument: there are no such figures.
+        """
+        return {
+            name: summarize(name, figures[name], value, self.catalog.find(name).channel_axis)
+            if name in figures
+            else value
+            for name, value in values.items()
+        }
 
     def batches(self, part: Part) -> bool:
         """Say whether rows of several requests may run together: each row's result is of that row alone."""
@@ -302,7 +317,7 @@ class Version:
     ) -> list[Array]:
         values = {name: entries[name] for name in part.slice.entries}
         try:
-            if figures:
+            if figures and self.has_device:
                 return self._run_on_device(session, values, exits, figures)
             return list(session.run(exits, values))
         except (ort.InvalidArgument, ort.RuntimeException, ort.Fail) as error:
