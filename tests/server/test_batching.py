@@ -11,6 +11,7 @@ from strata_server.deadline import Deadline
 from strata_server.engine import Engine, Question
 from strata_server.errors import DeadlinePassed, InvalidArgument, Overloaded
 from strata_server.plans import DEFAULT_PRIORITY, Outcome
+from strata_server.reductions import Pooling, Reduction
 from strata_server.repository import Repository
 from strata_server.runtime import Runtime, choose_device
 from strata_server.sessions import Sessions
@@ -73,10 +74,11 @@ class Callers:
         layers: Sequence[str] = ("scores",),
         deadline: Deadline | None = None,
         priority: int = DEFAULT_PRIORITY,
+        reductions: Mapping[str, Reduction] | None = None,
     ) -> None:
         version = self._engine.repository.find("tiny")
         question = self._engine.activations(
-            version, {"image": values}, layers, deadline=deadline or Deadline(60), priority=priority
+            version, {"image": values}, layers, reductions, deadline=deadline or Deadline(60), priority=priority
         )
         self.questions[name] = question
         self.batcher.submit(question.task, self._note(name), here=True)
@@ -153,6 +155,27 @@ def test_different_exits_share_a_run_once_its_slice_is_there(callers: Callers, v
         assert_close(callers.value(f"flat {turn}", "flat"), tiny_answer(images(1, turn))["flat"])
         assert_close(callers.value(f"scores {turn}"), tiny_answer(images(1, turn + 100))["scores"])
         assert set(callers.questions[f"flat {turn}"].answer(callers.outcomes[f"flat {turn}"]).activations) == {"flat"}
+
+
+def test_what_is_pooled_shares_a_run_and_no_figure_feels_the_rows_beside_it(
+    callers: Callers, version: Counting
+) -> None:
+    mean = {"double": Reduction(pooling=Pooling.MEAN)}
+    version.prepare(["double", "scores"])
+    large = np.full((1, SIDE, SIDE, 1), 1e38, np.float32)  # whose sum is beyond a float32, and whose mean is not
+    for turn in range(8):
+        callers.ask(f"mean {turn}", images(2, turn), ["double"], reductions=mean)
+        callers.ask(f"large {turn}", large, ["double"], reductions=mean)
+        callers.ask(f"scores {turn}", images(1, turn + 100))
+        callers.run()
+    assert 4 in version.runs
+    assert set(version.runs) <= {1, 3, 4}
+    for turn in range(8):
+        alone = callers.questions[f"mean {turn}"].run().activations["double"]
+        np.testing.assert_array_equal(callers.value(f"mean {turn}", "double"), alone)
+        assert_close(alone, tiny_answer(images(2, turn))["double"].mean((1, 2)))
+        np.testing.assert_allclose(callers.value(f"large {turn}", "double"), [[2e38]], rtol=1e-5)
+        assert_close(callers.value(f"scores {turn}"), tiny_answer(images(1, turn + 100))["scores"])
 
 
 def test_the_error_of_one_is_not_told_to_the_others(callers: Callers) -> None:

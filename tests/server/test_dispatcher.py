@@ -1,5 +1,6 @@
 import logging
 import queue
+import threading
 
 import pytest
 from google.protobuf.message import Message
@@ -11,6 +12,7 @@ from strata_server.rpc.calls import Reply
 from strata_server.rpc.dispatcher import Dispatcher
 from strata_server.rpc.methods import Method
 from strata_server.settings import BatchSettings
+from waiting import wait_until
 
 
 class Asked:
@@ -79,6 +81,34 @@ def test_what_takes_long_is_handled_on_another_thread_and_answered_all_the_same(
     large = Asked()
     dispatcher.receive(method(), bytes(2**19), large)
     assert large.wait().status == "INVALID_ARGUMENT"
+
+
+def test_large_messages_that_wait_to_be_read_are_bounded_and_taken_again_once_they_are_read() -> None:
+    goes_on = threading.Event()
+
+    def handle(request: Message, deadline: Deadline) -> Message:  # noqa: ARG001 - a method has it
+        assert goes_on.wait(20)
+        return catalog_pb2.ListModelsResponse()
+
+    slow = Method("some.Service", "List", catalog_pb2.ListModelsRequest, handle)
+    body = b"\x7a\x80\x80\x20" + bytes(2**19)  # a field that the message does not know
+    dispatcher = Dispatcher(Batcher(BatchSettings()), 2**20, read_bytes=2**21)
+
+    def ask() -> Asked:
+        call = Asked()
+        dispatcher.receive(slow, body, call)
+        return call
+
+    first = [ask() for _ in range(3)]
+    refused = ask().wait()
+    assert refused.status == "RESOURCE_EXHAUSTED"
+    assert refused.details == (
+        f"expected at most {2**21} bytes of requests to be read at a time, received {len(body)} behind {3 * len(body)}"
+    )
+    assert dict(refused.trailers)["grpc-retry-pushback-ms"] == "100"
+    goes_on.set()
+    assert [call.wait().status for call in first] == ["OK"] * 3
+    wait_until(lambda: ask().wait().status == "OK", bound_s=5)
 
 
 def test_an_unexpected_error_is_a_fixed_text_outside_and_a_traceback_in_the_log(

@@ -89,7 +89,7 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
     victim, survivor = workers(pair)
     victim.kill()
     wait_until(lambda: readiness(pair) == (503, "1 of 2 workers ready\n"), bound_s=5)
-    wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=15)
+    wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=5)
     killed.set()
     for thread in threads:
         thread.join(20)

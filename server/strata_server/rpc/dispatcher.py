@@ -1,14 +1,17 @@
 """From the bytes of a request to the bytes of its response."""
 
 import logging
+import threading
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import ParamSpec
 
 from google.protobuf.message import DecodeError, Message
 
 from strata_server.batching import Batcher
-from strata_server.errors import InvalidArgument, OverLimit, StrataError
+from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.plans import Outcome
 from strata_server.rpc.calls import Call, Reply, refuse
 from strata_server.rpc.methods import Method, Pending
@@ -17,6 +20,10 @@ _ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
 # A message as small as that is parsed where it is received: handing it over would take longer.
 _SMALL_BYTES = 2**18
 _READERS = 4
+_READ_BYTES = 512 * 2**20
+_READ_AGAIN_S = 0.1  # what is handed over is read within milliseconds, or the CPUs are busy with more of it
+
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +31,19 @@ log = logging.getLogger(__name__)
 class Dispatcher:
     """Takes requests, lets them wait for their run, and writes what came of it."""
 
-    def __init__(self, batcher: Batcher, max_message_bytes: int) -> None:
+    def __init__(self, batcher: Batcher, max_message_bytes: int, read_bytes: int = _READ_BYTES) -> None:
         """Take requests for a batcher.
 
         Args:
             batcher: runs them.
             max_message_bytes: the largest answer.
+            read_bytes: most bytes of messages that are read, or wait for it, beside the receiving thread.
         """
         self._batcher = batcher
         self._max_bytes = max_message_bytes
+        self._most_read_bytes = read_bytes
+        self._read_bytes = 0
+        self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
 
     def receive(self, method: Method, data: bytes, call: Call) -> None:
@@ -40,15 +51,37 @@ class Dispatcher:
         if self._cut_short(method, data, call, here=True):  # which takes as long however large it is
             return
         if len(data) > _SMALL_BYTES:
-            self._readers.submit(self.take, method, data, call)
+            self._hand_over(data, call, self.take, method, data, call)
             return
         request = self._parse(method, data, call)
         if request is None:
             return
         if method.is_heavy(request):
-            self._readers.submit(self._handle, method, request, data, call)
+            self._hand_over(data, call, self._handle, method, request, data, call)
         else:
             self._handle(method, request, data, call, here=True)
+
+    def _hand_over(self, data: bytes, call: Call, take: Callable[P, None], *args: P.args, **keywords: P.kwargs) -> None:
+        """Let another thread take a request, unless too many bytes wait for that."""
+        size = len(data)
+        with self._lock:
+            before = self._read_bytes
+            fits = not before or before + size <= self._most_read_bytes
+            if fits:
+                self._read_bytes += size
+        if not fits:
+            expected = f"expected at most {self._most_read_bytes} bytes of requests to be read at a time"
+            call.reply(refuse(Overloaded(f"{expected}, received {size} behind {before}", _READ_AGAIN_S)))
+            return
+
+        def run() -> None:
+            try:
+                take(*args, **keywords)
+            finally:
+                with self._lock:
+                    self._read_bytes -= size
+
+        self._readers.submit(run)
 
     def take(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on a thread that may wait."""
