@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -205,16 +206,17 @@ def _echo_answer() -> bytes:
 
 def _show(turns: Turns, in_process: dict[Case, list[float]], peaks: dict[str, float], absent: dict[str, str]) -> None:
     for case in dict.fromkeys(case for _, case in turns):
-        base = verdict.median(turns, "plain grpc.aio server", case, "requests_s")
+        # The plain server reduces nothing: it sends the layer whole.
+        base = verdict.median(turns, verdict.PLAIN, replace(case, reduction=""), "requests_s")
         rows: list[Sequence[Cell]] = []
         for name in dict.fromkeys(name for name, each in turns if each == case):
             figures = {field: verdict.median(turns, name, case, field) for field in Turn.__dataclass_fields__}
             rate = figures["requests_s"]
-            cells = (rate, rate * case.rows, rate / base if base else 0.0, figures["p50_ms"], figures["p99_ms"])
+            cells = (rate, rate * case.rows, rate / base if base else "", figures["p50_ms"], figures["p99_ms"])
             rows.append((name, *cells, figures["cpu_s"]))
         limits = [statistics.median(each) / case.rows for alike, each in in_process.items() if _is_alike(alike, case)]
         rows.extend(
-            ("onnxruntime, in process", rate, rate * case.rows, rate / base if base else 0.0, "", "", "")
+            ("onnxruntime, in process", rate, rate * case.rows, rate / base if base else "", "", "", "")
             for rate in limits
         )
         heads = ("server", "requests/s", "images/s", "times plain", "p50, ms", "p99, ms", "CPU s per 1,000")
