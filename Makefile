@@ -10,8 +10,6 @@ BIN := .venv/bin
 UV ?= $(or $(shell command -v uv),.uv/bin/uv)
 export UV
 
-PROTO := proto/strata/v1
-OPEN_INFERENCE := server/strata_server/rpc/open_inference
 PYTHON_FOLDERS := proto server training client tests benchmarks
 
 .PHONY: help

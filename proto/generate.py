@@ -16,12 +16,11 @@ WORKSPACE = Path(__file__).resolve().parent.parent
 
 # Each root is what `import` paths in its files are relative to, as Python's are: no import is rewritten.
 STRATA = (WORKSPACE / "proto", "strata/v1/*.proto")
-OPEN_INFERENCE = (WORKSPACE / "server", "strata_server/rpc/open_inference.proto")
+OPEN_INFERENCE = (WORKSPACE / "server", "strata_server/rpc/open_inference/*.proto")
 
-# tritonclient registers the Open Inference messages under the same names in protobuf's default pool, and a
-# name can be registered once. A pool of their own lets both live in one process.
-DEFAULT_POOL = "_descriptor_pool.Default()"
-OWN_POOL = "_descriptor_pool.DescriptorPool()"
+# The Open Inference messages are registered in a pool of their own, strata_server/rpc/open_inference/pool.py says why.
+DEFAULT_POOL = "from google.protobuf import descriptor_pool as _descriptor_pool"
+OWN_POOL = "from strata_server.rpc.open_inference import pool as _descriptor_pool"
 
 
 def main(argv: list[str] | None = None) -> int:

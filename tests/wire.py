@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 from strata.v1 import catalog_pb2_grpc, inference_pb2, inference_pb2_grpc, tensor_pb2
-from strata_server.rpc import open_inference_pb2
+from strata_server.rpc.open_inference import open_inference_pb2
 
 WAIT_S = 20
 

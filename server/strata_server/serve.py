@@ -17,7 +17,7 @@ from strata_server.errors import StartError, StrataError
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
 from strata_server.repository import Repository, load_repository, warm_version
-from strata_server.rpc.open_inference import open_inference_services
+from strata_server.rpc.open_inference.service import open_inference_services
 from strata_server.rpc.server import GrpcServer
 from strata_server.rpc.strata import strata_services
 from strata_server.runtime import Device, Runtime, choose_device

@@ -97,8 +97,8 @@ def test_tritonclient_is_told_what_is_wrong(
 @pytest.mark.parametrize(
     "modules",
     [
-        ["strata_client", "tritonclient.grpc", "strata_server.rpc.open_inference_pb2"],
-        ["strata_server.rpc.open_inference_pb2", "tritonclient.grpc", "strata_client"],
+        ["strata_client", "tritonclient.grpc", "strata_server.rpc.open_inference.open_inference_pb2"],
+        ["strata_server.rpc.open_inference.open_inference_pb2", "tritonclient.grpc", "strata_client"],
     ],
 )
 def test_one_program_may_import_all_in_any_order(modules: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from artifacts import SIDE
 from PIL import Image
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
-from strata_server.rpc import open_inference_pb2
+from strata_server.rpc.open_inference import open_inference_pb2
 from wire import Stubs, tensors
 
 GOOD = np.ones((1, SIDE, SIDE, 1), np.float32)

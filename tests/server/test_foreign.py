@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from processes import ServerProcess, serving
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 from strata_server.artifact import read_artifact
-from strata_server.rpc import open_inference_pb2
+from strata_server.rpc.open_inference import open_inference_pb2
 from wire import Stubs, connect
 
 Array = npt.NDArray[Any]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer
 from strata.v1 import inference_pb2
-from strata_server.rpc import open_inference_pb2
+from strata_server.rpc.open_inference import open_inference_pb2
 from wire import Stubs, tensors
 
 Floats = npt.NDArray[np.float32]

@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 from artifacts import assert_close, tiny_answer
-from strata_server.rpc import open_inference_pb2
+from strata_server.rpc.open_inference import open_inference_pb2
 from wire import Stubs
 
 SERVICE = "/inference.GRPCInferenceService"

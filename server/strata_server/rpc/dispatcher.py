@@ -14,7 +14,7 @@ from strata_server.batching import Batcher
 from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.plans import Outcome
 from strata_server.rpc.calls import Call, Reply, refuse
-from strata_server.rpc.methods import Method, Pending
+from strata_server.rpc.methods import Deferred, Method, Pending
 
 _ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
 # A message as small as that is parsed where it is received: handing it over would take longer.
@@ -124,7 +124,18 @@ class Dispatcher:
                     method.shortcut.keep(data, request, response)
                 self._submit(method, data, call, response, here=here)
                 return
+            if isinstance(response, Deferred):
+                response.future.add_done_callback(lambda _: self._finish(method, data, call, response))
+                return
             reply = self._serialize(response)
+        except Exception as error:  # noqa: BLE001 - as above
+            reply = self._fail(method, data, error)
+        call.reply(reply)
+
+    def _finish(self, method: Method, data: bytes, call: Call, deferred: Deferred) -> None:
+        """Reply with what came of what a response waited for."""
+        try:
+            reply = self._serialize(deferred.write(deferred.future.result()))
         except Exception as error:  # noqa: BLE001 - as above
             reply = self._fail(method, data, error)
         call.reply(reply)

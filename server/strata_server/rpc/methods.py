@@ -1,6 +1,7 @@
 """What an RPC is, apart from how its bytes travel, so that the transport can be exchanged."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -22,7 +23,16 @@ class Pending:
     write: Callable[[Answer], Message | bytes]
 
 
-Response: TypeAlias = Message | Pending
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """A response that waits for something else than a run, such as a change in all workers."""
+
+    future: Future[Any]
+    write: Callable[[Any], Message]
+    """Makes the response of the future's result; the future's error is told instead."""
+
+
+Response: TypeAlias = Message | Pending | Deferred
 Handler: TypeAlias = Callable[[Engine, Any, Deadline], Response]
 """Takes the engine, a request message and how long its caller waits; raises a StrataError."""
 

@@ -6,10 +6,11 @@ from strata.v1 import catalog_pb2, inference_pb2
 
 from strata_server.addresses import Address
 from strata_server.batching import Batcher
-from strata_server.rpc import health, open_inference_pb2, reflection
+from strata_server.rpc import health, reflection
 from strata_server.rpc.calls import Calls
 from strata_server.rpc.dispatcher import Dispatcher
 from strata_server.rpc.methods import Method
+from strata_server.rpc.open_inference import open_inference_pb2
 from strata_server.rpc.public_transport import PublicTransport
 from strata_server.rpc.queue_transport import QueueTransport
 from strata_server.rpc.transport import Transport, grpc_options

@@ -7,49 +7,17 @@ from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version as distribution_version
 
-import numpy as np
-
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, naming
-from strata_server.errors import InvalidArgument, NotFound, StrataError, Unimplemented, quote
+from strata_server.errors import InvalidArgument, NotFound, StrataError, Unimplemented
 from strata_server.plans import DEFAULT_PRIORITY
-from strata_server.rpc import open_inference_pb2 as pb
 from strata_server.rpc.encoding import SHORT, tag, write_length
 from strata_server.rpc.heads import Form, Frame, Heads, Span
-from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
-from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
-
-_DTYPES = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-}
-_DATATYPES = {dtype: name for name, dtype in _DTYPES.items()}
-
-# Where typed contents hold the elements of each type; the protocol has none for FP16.
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT8": "uint_contents",
-    "UINT16": "uint_contents",
-    "UINT32": "uint_contents",
-    "UINT64": "uint64_contents",
-    "INT8": "int_contents",
-    "INT16": "int_contents",
-    "INT32": "int_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-}
+from strata_server.rpc.methods import Method, Pending, Response, Rpc, bind_methods
+from strata_server.rpc.open_inference import open_inference_pb2 as pb
+from strata_server.rpc.open_inference.datatypes import CONTENTS, DATATYPES, read_input
+from strata_server.tensors import Array, write_tensor
 
 # These change what an answer holds or where it lies: ignoring one would be a wrong answer.
 _UNSERVED = ("classification", "shared_memory_region", "sequence_id", "sequence_start", "sequence_end")
@@ -62,6 +30,7 @@ _NAME, _VERSION, _ID = (
 
 def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
     """Return the RPCs of inference.GRPCInferenceService, under its name."""
+    service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     rpcs = {
         "ServerLive": Rpc(server_live, is_heavy=_never),
         "ServerReady": Rpc(server_ready, is_heavy=_never),
@@ -76,8 +45,12 @@ def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
             fail=_fail_in_stream,
         ),
     }
-    service = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    rpcs |= {name: Rpc(_unserved) for name in service.methods_by_name if name not in rpcs}
     return {service.full_name: bind_methods(service, engine, rpcs)}
+
+
+def _unserved(engine: Engine, request: object, deadline: Deadline) -> Response:
+    raise Unimplemented("not served yet")
 
 
 def server_live(engine: Engine, request: pb.ServerLiveRequest, deadline: Deadline) -> pb.ServerLiveResponse:
@@ -196,30 +169,10 @@ def _read_inputs(request: pb.ModelInferRequest) -> dict[str, Array]:
     if raw and len(raw) != len(request.inputs):
         raise InvalidArgument(f"expected {len(request.inputs)} raw_input_contents, received {len(raw)}")
     contents: Iterable[bytes | None] = raw or [None] * len(request.inputs)
-    arrays = {tensor.name: _read_input(tensor, data) for tensor, data in zip(request.inputs, contents, strict=True)}
+    arrays = {tensor.name: read_input(tensor, data) for tensor, data in zip(request.inputs, contents, strict=True)}
     if len(arrays) != len(request.inputs):
         raise InvalidArgument("expected each input once, received one of them twice or more")
     return arrays
-
-
-def _read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Array:
-    dtype = _DTYPES.get(tensor.datatype)
-    if dtype is None:
-        known = ", ".join(_DTYPES)
-        raise InvalidArgument(
-            f"{quote(tensor.name)}: expected a datatype of {known}; received {quote(tensor.datatype)}"
-        )
-    filled = [field.name for field, _ in tensor.contents.ListFields()]
-    if raw is not None:
-        if filled:
-            raise InvalidArgument(f"{quote(tensor.name)}: expected contents or raw_input_contents, received both")
-        return read_tensor(tensor.name, dtype, tuple(tensor.shape), raw)
-    field = _CONTENTS.get(tensor.datatype)
-    if field is None:
-        raise InvalidArgument(f"{quote(tensor.name)}: {tensor.datatype} travels in raw_input_contents only")
-    if set(filled) - {field}:
-        raise InvalidArgument(f"{quote(tensor.name)}: expected {field} for {tensor.datatype}, received {filled}")
-    return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
 
 
 def _write_response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelInferResponse:
@@ -227,11 +180,11 @@ def _write_response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelIn
     response = _describe(answer)
     response.id = request.id
     values = answer.activations.values()
-    if request.raw_input_contents or any(_DATATYPES[value.dtype] not in _CONTENTS for value in values):
+    if request.raw_input_contents or any(DATATYPES[value.dtype] not in CONTENTS for value in values):
         response.raw_output_contents.extend(map(write_tensor, values))
     else:
         for output, value in zip(response.outputs, values, strict=True):
-            getattr(output.contents, _CONTENTS[output.datatype]).extend(value.ravel().tolist())
+            getattr(output.contents, CONTENTS[output.datatype]).extend(value.ravel().tolist())
     return response
 
 
@@ -239,7 +192,7 @@ def _describe(answer: Answer) -> pb.ModelInferResponse:
     """Return a response but for its id and values."""
     response = pb.ModelInferResponse(model_name=answer.version.model, model_version=str(answer.version.number))
     for name, value in answer.activations.items():
-        response.outputs.add(name=name, datatype=_DATATYPES[value.dtype], shape=value.shape)
+        response.outputs.add(name=name, datatype=DATATYPES[value.dtype], shape=value.shape)
     return response
 
 
@@ -282,5 +235,5 @@ def _find_values(request: pb.ModelInferRequest, data: bytes) -> Span | None:
 
 
 def _write_metadata(layer: Layer) -> pb.ModelMetadataResponse.TensorMetadata:
-    datatype = _DATATYPES[layer.dtype]
+    datatype = DATATYPES[layer.dtype]
     return pb.ModelMetadataResponse.TensorMetadata(name=layer.name, datatype=datatype, shape=layer.shape)

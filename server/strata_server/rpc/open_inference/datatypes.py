@@ -1,0 +1,59 @@
+"""The protocol's types of elements, and the values of tensors as they travel."""
+
+import numpy as np
+
+from strata_server.errors import InvalidArgument, quote
+from strata_server.rpc.open_inference import open_inference_pb2 as pb
+from strata_server.tensors import Array, read_elements, read_tensor
+
+DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+}
+DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
+
+# Where typed contents hold the elements of each type; the protocol has none for FP16.
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+
+
+def read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Array:
+    """Return the values of an input, which came in raw bytes or one by one."""
+    dtype = DTYPES.get(tensor.datatype)
+    if dtype is None:
+        known = ", ".join(DTYPES)
+        raise InvalidArgument(
+            f"{quote(tensor.name)}: expected a datatype of {known}; received {quote(tensor.datatype)}"
+        )
+    filled = [field.name for field, _ in tensor.contents.ListFields()]
+    if raw is not None:
+        if filled:
+            raise InvalidArgument(f"{quote(tensor.name)}: expected contents or raw_input_contents, received both")
+        return read_tensor(tensor.name, dtype, tuple(tensor.shape), raw)
+    field = CONTENTS.get(tensor.datatype)
+    if field is None:
+        raise InvalidArgument(f"{quote(tensor.name)}: {tensor.datatype} travels in raw_input_contents only")
+    if set(filled) - {field}:
+        raise InvalidArgument(f"{quote(tensor.name)}: expected {field} for {tensor.datatype}, received {filled}")
+    return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
