@@ -17,10 +17,12 @@ WORKSPACE = Path(__file__).resolve().parent.parent
 # Each root is what `import` paths in its files are relative to, as Python's are: no import is rewritten.
 STRATA = (WORKSPACE / "proto", "strata/v1/*.proto")
 OPEN_INFERENCE = (WORKSPACE / "server", "strata_server/rpc/open_inference/*.proto")
+CONFIGURATION = (WORKSPACE / "server", "strata_server/configuration/*.proto")
 
-# The Open Inference messages are registered in a pool of their own, strata_server/rpc/open_inference/pool.py says why.
+# Triton's and the Open Inference messages are registered in a pool of their own, strata_server/configuration/pool.py
+# says why.
 DEFAULT_POOL = "from google.protobuf import descriptor_pool as _descriptor_pool"
-OWN_POOL = "from strata_server.rpc.open_inference import pool as _descriptor_pool"
+OWN_POOL = "from strata_server.configuration import pool as _descriptor_pool"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     check = parser.parse_args(argv).check
-    generated = generate(*STRATA, services=True) | own_pool(generate(*OPEN_INFERENCE, services=False))
+    generated = generate(*STRATA, services=True)
+    for sources in (CONFIGURATION, OPEN_INFERENCE):
+        generated |= own_pool(generate(*sources, services=False))
     stale = [path for path, text in generated.items() if not path.exists() or path.read_text() != text]
     stale += sorted(set(committed()) - set(generated))
     if not check:
@@ -74,7 +78,7 @@ def own_pool(generated: dict[Path, str]) -> dict[Path, str]:
 
 def committed() -> list[Path]:
     """Return the generated files that stand in the workspace."""
-    folders = [root / Path(pattern).parent for root, pattern in (STRATA, OPEN_INFERENCE)]
+    folders = [root / Path(pattern).parent for root, pattern in (STRATA, CONFIGURATION, OPEN_INFERENCE)]
     return [path for folder in folders for path in folder.glob("*_pb2*.py*")]
 
 
