@@ -89,27 +89,30 @@ def scan(folder: Path) -> Listing:
 def _scan_model(root: Path, name: str, skipped: list[str]) -> FoundModel | None:
     """Return a model; None for what is none, and for what has no name of one, which is then told."""
     folder = root / name
+    if not NAME.fullmatch(name):
+        if any(folder.glob(f"*/{ARTIFACT}")):
+            skipped.append(
+                f"{quote(name)}: expected a model's name of 1 to 128 letters, digits, '.', '_' or '-', "
+                "a letter or digit first"
+            )
+        return None
     try:
         _check_way(root, folder)
-        entries = _list(folder) if folder.is_dir() else []
-    except _Unusable as error:
-        return FoundModel(name, folder, {}, problem=str(error)) if NAME.fullmatch(name) else None
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return FoundModel(name, folder, {}, problem=f"its folder cannot be read: {error.strerror}")
-    found = [_scan_version(root, folder, entry, skipped) for entry in entries]
+        return _list_versions(root, folder, skipped) if folder.is_dir() else None
+    except (OSError, _Unusable) as error:
+        if not os.path.lexists(folder) or folder.is_file():
+            return None
+        return FoundModel(name, folder, {}, problem=_explain(error))
+
+
+def _list_versions(root: Path, folder: Path, skipped: list[str]) -> FoundModel | None:
+    """Return a model; None for a folder with neither a version nor a file that says how versions are served."""
+    found = [_scan_version(root, folder, entry, skipped) for entry in _list(folder)]
     versions = {version.number: version for version in found if version}
     fingerprint = _fingerprint(folder)
     if not versions and not {file for file, *_ in fingerprint}.intersection(FILES):
         return None
-    if not NAME.fullmatch(name):
-        skipped.append(
-            f"{quote(name)}: expected a model's name of 1 to 128 letters, digits, '.', '_' or '-', "
-            "a letter or digit first"
-        )
-        return None
-    return FoundModel(name, folder, dict(sorted(versions.items())), fingerprint)
+    return FoundModel(folder.name, folder, dict(sorted(versions.items())), fingerprint)
 
 
 def _scan_version(root: Path, model: Path, name: str, skipped: list[str]) -> Found | None:
@@ -124,11 +127,15 @@ def _scan_version(root: Path, model: Path, name: str, skipped: list[str]) -> Fou
         if not folder.is_dir():
             return None
         path = _find_artifact(root, folder)
-    except _Unusable as error:
-        if not os.path.lexists(folder):
+        return Found(model.name, int(name), path, _fingerprint(path.parent))
+    except (OSError, _Unusable) as error:
+        if not os.path.lexists(folder) or folder.is_file():
             return None
-        return Found(model.name, int(name), folder / ARTIFACT, problem=str(error))
-    return Found(model.name, int(name), path, _fingerprint(path.parent))
+        return Found(model.name, int(name), folder / ARTIFACT, problem=_explain(error))
+
+
+def _explain(error: Exception) -> str:
+    return f"its folder cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _find_artifact(root: Path, folder: Path) -> Path:
@@ -158,7 +165,7 @@ def _check_way(root: Path, path: Path) -> None:
 
 def _list(folder: Path) -> list[str]:
     """Return the names in a folder, in order, without hidden ones."""
-    return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

@@ -12,6 +12,8 @@ from strata_server.configuration.fields import (
     check_count,
     check_latest,
     check_numbers,
+    explain_unknown,
+    shorten,
 )
 from strata_server.configuration.folder import read_classes
 from strata_server.configuration.model_config_pb2 import (
@@ -24,7 +26,7 @@ from strata_server.configuration.model_config_pb2 import (
     ModelVersionPolicy,
 )
 from strata_server.configuration.model_settings import ModelSettings, TensorDeclaration, VersionPolicy
-from strata_server.errors import ArtifactError, quote, unknown
+from strata_server.errors import ArtifactError, quote
 
 FILE = "config.pbtxt"
 PLATFORM = "onnxruntime_onnx"
@@ -32,6 +34,7 @@ BACKEND = "onnxruntime"
 ARTIFACT = "model.onnx"
 
 _NO_FIELD = re.compile(r'Message type "inference\.(\w+)" has no field named "([^"]*)"')
+_COMPLAINT = re.compile("^'.*': ")
 _MOST_DIMENSIONS = 16
 _LARGEST_SIZE = 2**31 - 1
 _LATEST = VersionPolicy(latest=1)  # Triton's own where nothing is said
@@ -69,8 +72,8 @@ def read_config_pbtxt(folder: Path, text: str) -> ModelSettings:
         batch_wait_us=_read_wait_us(config),
         classes=read_classes(folder, labeled[0][1].label_filename, _field(labeled[0][0])) if labeled else (),
         classes_of=labeled[0][1].name if labeled else "",
-        inputs=_read_tensors("input", config.input, has_batch=has_batch),
-        outputs=_read_tensors("output", config.output, has_batch=has_batch),
+        inputs=_read_tensors("input", list(config.input), has_batch=has_batch),
+        outputs=_read_tensors("output", list(config.output), has_batch=has_batch),
         device=_read_device(config.instance_group),
         parameters={name: parameter.string_value for name, parameter in config.parameters.items()},
     )
@@ -81,21 +84,23 @@ def _parse(text: str) -> ModelConfig:
         return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
         raise ArtifactError(f"{FILE}: {_explain(str(error))}") from error
-    except (ValueError, RecursionError) as error:  # escapes of characters that there are not, and such
-        raise ArtifactError(f"{FILE}: it is not text of a ModelConfig: {quote(str(error))}") from error
+    except ValueError as error:  # escapes of characters that there are not
+        raise ArtifactError(f"{FILE}: it is no text of a ModelConfig: {shorten(str(error))}") from error
 
 
 def _explain(problem: str) -> str:
     """Return a parser's complaint; of a field that is not honored with those that are."""
-    place, _, complaint = problem.partition(" : ")
-    line = f"line {place.partition(':')[0]}: " if complaint else ""
     missing = _NO_FIELD.search(problem)
-    if not missing:
-        return line + quote(complaint or problem)[1:-1]
-    message, name = missing.groups()
-    honored = sorted(_find_fields(message))
-    where = "" if message == "ModelConfig" else f" of {message}"
-    return f"{line}{unknown(f'field{where}', name, honored)}; honored: {', '.join(honored)}"
+    place, _, complaint = problem.partition(" : ")
+    if not complaint:
+        return shorten(problem)
+    line = place.partition(":")[0]
+    if missing:
+        message, name = missing.groups()
+        where = "" if message == "ModelConfig" else f"{message}: "
+        return f"line {line}: {where}{explain_unknown(name, _find_fields(message))}"
+    # It begins with the whole line, quoted; whoever wrote that can find it by its number.
+    return f"line {line}: {shorten(_COMPLAINT.sub('', complaint))}"
 
 
 def _find_fields(message: str) -> Iterable[str]:
@@ -168,7 +173,7 @@ def _name_kind(kind: int) -> str:
 
 
 def _read_tensors(
-    field: str, tensors: Iterable[ModelInput] | Iterable[ModelOutput], *, has_batch: bool
+    field: str, tensors: Sequence[ModelInput | ModelOutput], *, has_batch: bool
 ) -> tuple[TensorDeclaration, ...]:
     read = [_read_tensor(f"{field}[{place}]", tensor, has_batch) for place, tensor in enumerate(tensors)]
     names = [tensor.name for tensor in read]

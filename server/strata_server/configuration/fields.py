@@ -1,15 +1,17 @@
 """Values of single fields of a configuration, checked."""
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from strata_server.errors import ArtifactError, quote, unknown
+from strata_server.errors import ArtifactError, quote
 
 MOST_ROWS = 65536
 MOST_WAIT_US = 1_000_000
 LARGEST_NUMBER = 10**18 - 1
 """Of a version: 18 digits, as the folders that hold them."""
 _MOST_SERVED = 10_000
+_LONGEST_COMPLAINT = 200
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 
 
@@ -24,7 +26,15 @@ def check_names(place: str, names: Iterable[str], known: Iterable[str]) -> None:
     honored = set(known)
     for name in names:
         if name not in honored:
-            raise ArtifactError(f"{place}{unknown('field', name, honored)}; honored: {', '.join(sorted(honored))}")
+            raise ArtifactError(f"{place}{explain_unknown(name, honored)}")
+
+
+def explain_unknown(name: str, known: Iterable[str]) -> str:
+    """Return what is said of a field that is not known: the nearest ones that are, and all of them."""
+    honored = sorted(known)
+    near = difflib.get_close_matches(name, honored, 1)
+    hint = f", perhaps {quote(near[0])}" if near else ""
+    return f"expected a field that is honored, received {quote(name)}{hint}; honored: {', '.join(honored)}"
 
 
 def check_count(field: str, value: object, low: int, high: int) -> int:
@@ -62,5 +72,10 @@ def check_labels(field: str, labels: Mapping[str, object]) -> dict[str, int]:
 
 
 def quote_value(value: object) -> str:
-    """Return a stranger's value, shortened, so that it can stand in a message."""
+    """Return a stranger's value, shortened and escaped, so that it can stand in a message."""
     return quote(value) if isinstance(value, str) else quote(str(value))[1:-1]
+
+
+def shorten(text: str) -> str:
+    """Return what a parser says, with parts of what it read, so that it can stand in a message."""
+    return "".join(mark if mark.isprintable() else "?" for mark in text[:_LONGEST_COMPLAINT])

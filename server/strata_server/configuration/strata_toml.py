@@ -14,6 +14,7 @@ from strata_server.configuration.fields import (
     check_names,
     check_numbers,
     quote_value,
+    shorten,
 )
 from strata_server.configuration.folder import read_classes
 from strata_server.configuration.model_settings import ModelSettings, VersionPolicy
@@ -54,7 +55,7 @@ def _parse(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         # Beside what is no TOML: a number of thousands of digits, and brackets within brackets without end.
-        raise ArtifactError(f"{FILE}: it is not TOML: {error}") from error
+        raise ArtifactError(f"{FILE}: it is not TOML: {shorten(str(error))}") from error
 
 
 def _table(field: str, value: object) -> Mapping[str, Any]:
