@@ -16,6 +16,7 @@ from strata_server.lines import Batch, Entry, Group, Line, Share
 from strata_server.plans import Outcome, Plan, Task
 from strata_server.settings import BatchSettings
 from strata_server.tensors import Array
+from strata_server.version import Version
 
 # A batch as short as that may run where requests are received: handing it over would take a good part of it.
 _SHORT_S = 0.005
@@ -48,11 +49,11 @@ class Batcher:
 
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
-        self._wait_s = settings.wait_us / 1e6
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()
         self._queues: dict[str, _Queue] = {}
+        self._retiring: dict[Version, Callable[[], None]] = {}
         self._ready: deque[Line] = deque()
         self._runners = ThreadPoolExecutor(_RUNNERS, thread_name_prefix="runner")
         self._makers = ThreadPoolExecutor(_MAKERS, thread_name_prefix="maker")
@@ -80,7 +81,7 @@ class Batcher:
             entry = Entry(task, tell, line, group)
             self._admit(entry)
             group.push(entry)
-            if self._wait_s:
+            if self._wait_s(group):
                 self._changed.notify_all()
             if line.has_turn:
                 return
@@ -89,6 +90,23 @@ class Batcher:
                 self._ready.append(line)
                 return
         self._runners.submit(self._run_line, line)
+
+    def retire(self, version: Version, then: Callable[[], None]) -> None:
+        """Forget a version that is served no more, and call `then` once nothing of it waits or runs."""
+        with self._lock:
+            self._retiring[version] = then
+            then = self._end_retiring(version)
+        then()
+
+    def _end_retiring(self, version: Version) -> Callable[[], None]:
+        """Drop what is idle of a retired version; return what is to be called without the lock."""
+        lines = [(key, line) for key, line in self._lines.items() if line.version is version]
+        for key, line in lines:
+            if not line.is_busy:
+                del self._lines[key]
+        if any(line.is_busy for _, line in lines):
+            return _do_nothing
+        return self._retiring.pop(version, _do_nothing)
 
     @property
     def is_idle(self) -> bool:
@@ -152,10 +170,15 @@ class Batcher:
 
     def _wait_more(self, group: Group) -> float:
         """Return how long a batch may wait for more rows, in seconds."""
-        if not self._wait_s or not group.batches or group.rows >= self._tile(group):
+        wait_s = self._wait_s(group)
+        if not wait_s or not group.batches or group.rows >= self._tile(group):
             return 0
         first = group.first
-        return max(0, first.came + self._wait_s - time.monotonic()) if first else 0
+        return max(0, first.came + wait_s - time.monotonic()) if first else 0
+
+    def _wait_s(self, group: Group) -> float:
+        wait_us = group.version.settings.batch_wait_us
+        return (self._settings.wait_us if wait_us is None else wait_us) / 1e6
 
     def _choose(self, line: Line) -> Group | None:
         """Return the group that is next, or take the line's turn away if nothing of it can run."""
@@ -186,7 +209,9 @@ class Batcher:
             begins = group.rows > 0 and not line.has_turn
             line.has_turn = line.has_turn or begins
             self._release(outcomes)
+            then = self._end_retiring(line.version) if line.version.is_retired else _do_nothing
         _tell(outcomes)
+        then()
         if begins:
             self._runners.submit(self._run_line, line)
 
@@ -234,7 +259,9 @@ class Batcher:
             self._release(outcomes)
             more = any(group.rows for group in line.groups.values())
             line.has_turn = more
+            then = self._end_retiring(line.version) if line.version.is_retired else _do_nothing
         _tell(outcomes)
+        then()
         return more
 
     def _compute(self, batch: Batch) -> list[tuple[Entry, Outcome]]:
@@ -253,7 +280,7 @@ class Batcher:
         return outcomes
 
     def _make_line(self, plan: Plan) -> Line:
-        line = self._lines[plan.line] = Line()
+        line = self._lines[plan.line] = Line(plan.version)
         for key in list(self._lines)[: max(0, len(self._lines) - _LINES_REMEMBERED)]:
             if not self._lines[key].is_busy:
                 del self._lines[key]
@@ -310,6 +337,10 @@ def _tell(outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
             entry.tell(outcome)
         except Exception:
             log.exception("an outcome could not be told")
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def _late() -> DeadlinePassed:

@@ -16,6 +16,7 @@ from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
 from strata_server.settings import BatchSettings, DeviceSettings, Limits, Settings, SliceSettings
 from strata_server.stopping import Stopped, StopSignal
+from strata_server.trials import Trials
 
 _UNITS = {"": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -140,6 +141,24 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     help="Make a slice from the inputs to layers before the server is ready; may be given several times.",
 )
 @_setting(
+    "--repository",
+    default=Settings.repository,
+    type=click.Choice(["fixed", "explicit", "watch"]),
+    help="How models change: not at all, by load and unload calls, or with the folder. All are loaded at the start.",
+)
+@_setting(
+    "--repository-poll-s",
+    default=Settings.repository_poll_s,
+    type=click.IntRange(1, 3600),
+    help="How often a watched folder is looked through, beside what the file system tells of it, in seconds.",
+)
+@_setting(
+    "--load-timeout-s",
+    default=Settings.load_timeout_s,
+    type=click.IntRange(1, 86400),
+    help="Longest time that loading a version may take, in seconds.",
+)
+@_setting(
     "--allow-external-data",
     default=Settings.allow_external_data,
     is_flag=True,
@@ -234,19 +253,29 @@ def main(**given: Any) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        if settings.workers > 1 and not worker:
-            from strata_server.supervisor import Supervisor
+        if worker:
+            from strata_server.serve import serve_as_worker
+            from strata_server.worker import Place
 
-            sys.exit(Supervisor(settings, sys.argv[1:]).run(stop))
-        from strata_server.serve import serve
-        from strata_server.worker import Place
-
-        serve(settings, stop, Place.read(worker) if worker else None)
+            serve_as_worker(settings, stop, Place.read(worker))
+        else:
+            with Trials(settings) as trials:  # before the imports: it has to import them as well
+                _serve(settings, stop, trials)
     except Stopped:
         return
     except StartError as error:
         click.echo(f"strata-server: {error}", err=True)
         sys.exit(1)
+
+
+def _serve(settings: Settings, stop: StopSignal, trials: Trials) -> None:
+    if settings.workers > 1:
+        from strata_server.supervisor import Supervisor
+
+        sys.exit(Supervisor(settings, sys.argv[1:], trials).run(stop))
+    from strata_server.serve import serve
+
+    serve(settings, stop, trials)
 
 
 def _share_threads(given: dict[str, Any]) -> None:

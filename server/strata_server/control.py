@@ -57,9 +57,6 @@ class Subject(Protocol):
 class Control(Protocol):
     """Whom a process asks for changes."""
 
-    def enlist(self, name: str, subject: Subject) -> None:
-        """Let a subject of this process follow changes; called before the first one."""
-
     def change(self, change: Change) -> Future[None]:
         """Make a change in all processes; the future raises the StrataError of the first that refused."""
 

@@ -84,7 +84,8 @@ class Engine:
     def __init__(self, repository: Repository, limits: Limits) -> None:
         self.repository = repository
         self._limits = limits
-        self._plan = lru_cache(_REMEMBERED)(self._plan_anew)
+        self._remembered = lru_cache(_REMEMBERED)(self._plan_anew)
+        repository.follow(self.forget)
 
     def predict(
         self,
@@ -167,6 +168,18 @@ class Engine:
         row_bytes = math.prod(_shape(layer)[1:]) * layer.dtype.itemsize
         check_bytes(len(encoded), row_bytes, [layer.name], self._limits.max_message_bytes)
         return {rule.input: preprocess_images(encoded, rule, self._limits.max_image_pixels, deadline)}
+
+    def forget(self) -> None:
+        """Forget the ways of requests, which hold versions that may be served no more."""
+        self._remembered.cache_clear()
+
+    def _plan(
+        self, version: Version, signature: Signature, layers: tuple[str, ...], asked: tuple[Reduction, ...]
+    ) -> Plan:
+        plan = self._remembered(version, signature, layers, asked)
+        if version.is_retired:  # perhaps since it was asked: nothing may keep it
+            self.forget()
+        return plan
 
     def _plan_anew(
         self, version: Version, signature: Signature, layers: tuple[str, ...], asked: tuple[Reduction, ...]

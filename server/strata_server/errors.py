@@ -8,6 +8,8 @@
     ├── DeadlinePassed      DEADLINE_EXCEEDED    a request that came too late to be run
     ├── Draining            UNAVAILABLE          the server stops, and takes nothing new
     ├── Unimplemented       UNIMPLEMENTED        a part of a protocol that is not served
+    ├── PermissionDenied    PERMISSION_DENIED    a call that this server does not allow
+    ├── Unservable          FAILED_PRECONDITION  a version in the model repository that cannot be served
     └── StartError          (never sent)         the server cannot start
         └── ArtifactError                        a version of a model cannot be served
 
@@ -75,6 +77,18 @@ class Unimplemented(StrataError):
     """The protocol has it, this server has not."""
 
     status = "UNIMPLEMENTED"
+
+
+class PermissionDenied(StrataError):
+    """The server is not set up to allow it; the message says what would."""
+
+    status = "PERMISSION_DENIED"
+
+
+class Unservable(StrataError):
+    """What the model repository holds cannot be served; what was served before goes on."""
+
+    status = "FAILED_PRECONDITION"
 
 
 class StartError(StrataError):

@@ -14,6 +14,7 @@ from strata_server.reductions import Reduction
 from strata_server.slicing import Part
 from strata_server.tensors import Array
 from strata_server.timings import Timing
+from strata_server.version import Version
 
 # A batch is cut where it would hold more than this: page faults would take what batching gives.
 _BATCH_BYTES = 256 * 2**20
@@ -198,7 +199,9 @@ class Group:
 class Line:
     """What enters at the same place in the same shape; one batch of it runs at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: Version) -> None:
+        """Hold nothing yet of a version."""
+        self.version = version
         self.groups: dict[Hashable, Group] = {}
         self.has_turn = False
         """Whether it runs, or is about to."""

@@ -4,132 +4,130 @@ import gc
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from google.protobuf.internal import api_implementation
 
 from strata_server.addresses import Address, listen, resolve_host
-from strata_server.artifact import read_artifact
 from strata_server.board import State
 from strata_server.engine import Engine
-from strata_server.errors import StartError, StrataError
+from strata_server.errors import StartError
+from strata_server.following import Follower, Leader
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
-from strata_server.repository import Repository, load_repository, warm_version
+from strata_server.opening import Opener
+from strata_server.repository import Repository
 from strata_server.rpc.open_inference.service import open_inference_services
 from strata_server.rpc.server import GrpcServer
 from strata_server.rpc.strata import strata_services
-from strata_server.runtime import Device, Runtime, choose_device
-from strata_server.sessions import Sessions
-from strata_server.settings import Settings, SliceSettings
-from strata_server.slice_cache import SliceCache
+from strata_server.runtime import Device, choose_device
+from strata_server.settings import Settings
+from strata_server.shelf import MODELS, Shelf
 from strata_server.stopping import StopSignal
+from strata_server.trials import Trials
 from strata_server.version import Version
+from strata_server.warming import Warming
 from strata_server.worker import Alone, Place, Worker
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, stop: StopSignal, place: Place | None = None) -> None:
+def serve(settings: Settings, stop: StopSignal, trials: Trials) -> None:
     """Serve until the signal comes, then finish the open calls.
 
     Args:
         settings: how the server runs.
         stop: the signal.
-        place: among the processes that share the ports; None for one that has them alone.
+        trials: of artifacts, before they are served.
 
     Raises:
         StartError: a port or the models cannot be had.
         Stopped: the signal came before the server was ready.
     """
-    _check_protobuf()
     host = resolve_host(settings.host)
-    worker = Worker(place) if place else Alone()
-    # Ports first: a taken one is found before minutes of loading. /healthz answers while models load.
-    grpc = GrpcServer(
-        Address(host, place.grpc_port if place else settings.grpc_port),
+    alone = Alone()
+    grpc = _take_port(settings, Address(host, settings.grpc_port), alone.beat)
+    http = HttpServer(listen(Address(host, settings.http_port)))
+    _serve(settings, stop, Server(host, grpc, http, alone, Leader(settings, trials)))
+
+
+def serve_as_worker(settings: Settings, stop: StopSignal, place: Place) -> None:
+    """Serve on ports that other processes share; arguments and errors as in `serve`, and the place among them."""
+    host = resolve_host(settings.host)
+    worker = Worker(place)
+    grpc = _take_port(settings, Address(host, place.grpc_port), worker.beat, shares_port=True)
+    http = HttpServer(socket.socket(fileno=place.http_socket))
+    _serve(settings, stop, Server(host, grpc, http, worker, Follower(place.control)))
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a process serves with."""
+
+    host: str
+    grpc: GrpcServer
+    http: HttpServer
+    worker: Worker | Alone
+    leader: Leader | Follower
+
+
+def _take_port(
+    settings: Settings, address: Address, beat: Callable[[], None], *, shares_port: bool = False
+) -> GrpcServer:
+    return GrpcServer(
+        address,
         max_message_bytes=settings.limits.max_message_bytes,
         transport=settings.transport,
         batches=settings.batches,
-        shares_port=place is not None,
-        beat=worker.beat,
+        shares_port=shares_port,
+        beat=beat,
     )
-    listening = socket.socket(fileno=place.http_socket) if place else listen(Address(host, settings.http_port))
-    http = HttpServer(listening)
-    http.start(make_app(worker.lack))
+
+
+def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
+    """Serve with ports that are taken: a taken one was found before minutes of loading."""
+    _check_protobuf()
+    server.http.start(make_app(server.worker.lack))  # /healthz answers while models load
     try:
-        _serve(settings, stop, worker, grpc, Address(host, grpc.port), Address(host, http.port))
+        device = choose_device(settings.devices)
+        repository = Repository()
+        engine = Engine(repository, settings.limits)
+        _load(settings, device, repository, server, stop)
+        server.grpc.start({**strata_services(engine), **open_inference_services(engine)})
+        server.worker.set(State.READY)
+        ports = f"grpc {Address(server.host, server.grpc.port)}, http {Address(server.host, server.http.port)}"
+        print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
+        server.leader.go_on()
+        stop.wait()
+        log.info("stopping: waiting for open calls")
+        server.worker.set(State.STOPPING)
+        if not server.grpc.stop(settings.drain_s):
+            log.warning("calls still open after %d s were cut off", settings.drain_s)
+            logging.shutdown()
+            # Their threads go on computing, and an orderly exit would wait for them.
+            os._exit(0)
     finally:
-        http.stop()
+        server.leader.end()
+        server.http.stop()
 
 
-def _serve(
-    settings: Settings,
-    stop: StopSignal,
-    worker: Worker | Alone,
-    grpc: GrpcServer,
-    grpc_address: Address,
-    http_address: Address,
-) -> None:
-    device = choose_device(settings.devices)
-    repository = load_repository(settings.models, _version_opener(settings, device), stop.check)
+def _load(settings: Settings, device: Device, repository: Repository, server: Server, stop: StopSignal) -> None:
+    """Let the repository follow changes, with the models that are there at the start."""
+    opener = Opener(settings, device)
+    warming = Warming(settings.slices.warm)
+
+    def retire(version: Version) -> None:
+        server.grpc.batcher.retire(version, partial(opener.sessions.release, version))
+
+    shelf = Shelf(repository, opener, warming.prepare, retire)
+    server.leader.begin({MODELS: shelf}, stop.check)
     stop.check()
-    _warm(repository, settings.slices.warm)
-    engine = Engine(repository, settings.limits)
-    # What was loaded stays: looking through it for garbage again and again would hold requests up.
+    warming.check(repository)
+    # What was loaded stays for long: looking through it for garbage again and again would hold requests up.
     gc.collect()
     gc.freeze()
-    grpc.start({**strata_services(engine), **open_inference_services(engine)})
-    worker.set(State.READY)
-    ports = f"grpc {grpc_address}, http {http_address}"
-    print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
-    stop.wait()
-    log.info("stopping: waiting for open calls")
-    worker.set(State.STOPPING)
-    if not grpc.stop(settings.drain_s):
-        log.warning("calls still open after %d s were cut off", settings.drain_s)
-        logging.shutdown()
-        # Their threads go on computing, and an orderly exit would wait for them.
-        os._exit(0)
-
-
-def _version_opener(settings: Settings, device: Device) -> Callable[[str, int, Path], Version]:
-    """Return what loads one version, beside all others that it loads.
-
-    Raises:
-        StartError: the slice cache cannot be had.
-    """
-    runtime = Runtime(device, threads=settings.devices.threads, spinning=settings.devices.spinning)
-    sessions = Sessions(settings.slices.memory_bytes)
-    cache = _open_cache(settings.slices) if device.name == "cpu" else None
-
-    def open_version(model: str, number: int, path: Path) -> Version:
-        artifact = read_artifact(path, allow_external_data=settings.allow_external_data)
-        return warm_version(Version(model, number, artifact, runtime, sessions, cache), settings.batches.rows)
-
-    return open_version
-
-
-def _open_cache(settings: SliceSettings) -> SliceCache | None:
-    if settings.cache is None:
-        return None
-    try:
-        return SliceCache(settings.cache, settings.cache_bytes)
-    except OSError as error:
-        raise StartError(f"--slice-cache {str(settings.cache)!r}: {error.strerror}") from error
-
-
-def _warm(repository: Repository, wanted: Iterable[tuple[str, str]]) -> None:
-    for reference, layers in wanted:
-        model, _, version = reference.partition(":")
-        names = [name.strip() for name in layers.split(",")]
-        try:
-            if not model or not all(names) or len(set(names)) < len(names):
-                raise StartError("expected a model and the names of layers, each once, joined with commas")
-            repository.find(model, version).prepare(names)
-        except StrataError as error:
-            raise StartError(f"--warm {reference} {layers}: {error}") from error
 
 
 def _list(repository: Repository) -> str:

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 class Maker(Protocol):
     """Makes the sessions of one version."""
 
+    is_retired: bool
+    """Whether none of its sessions is to be kept any more."""
+
     def make(self, part: Part) -> onnxruntime.InferenceSession:
         """Return a new session that runs a part."""
 
@@ -72,6 +75,13 @@ class Sessions:
     def pin(self, maker: Maker, part: Part) -> None:
         """Make the session for a part now, and never let it go; errors are the maker's."""
         self._find(maker, part, pinned=True).result()
+
+    def release(self, maker: Maker) -> None:
+        """Let go of all sessions of a maker that is retired; one that is being made goes when it has answered."""
+        with self._lock:
+            keys = [key for key, entry in self._entries.items() if key[0] is maker and entry.session.done()]
+            dropped = [self._entries.pop(key) for key in keys]
+        _give_back(dropped)
 
     def get(self, maker: Maker, part: Part, deadline: Deadline) -> onnxruntime.InferenceSession:
         """Return a session that computes at least the exits of a part from its entries.
@@ -174,9 +184,11 @@ class Sessions:
             return
         entry.session.set_result(session)
         with self._lock:
-            if not entry.pinned and entry.weight > self._budget:
-                # It answers those who wait, and goes: it would push out all others for good.
+            is_too_large = not entry.pinned and entry.weight > self._budget
+            if is_too_large:
                 self._tell_too_large(entry.weight)
+            if is_too_large or maker.is_retired:
+                # It answers those who wait, and goes: a large one would push out all others for good.
                 self._drop(maker, entry)
             dropped = self._make_room()
         _give_back(dropped)

@@ -93,6 +93,15 @@ class Settings:
     http_port: int = 8000
     """Port for HTTP; 0 takes a free one."""
 
+    repository: str = "fixed"
+    """fixed, explicit or watch: whether models change by calls, with the folder, or not at all."""
+
+    repository_poll_s: int = 5
+    """How often a watched folder is looked through where the file system tells nothing, in seconds."""
+
+    load_timeout_s: int = 300
+    """Longest time that loading a version may take, in seconds."""
+
     allow_external_data: bool = False
     """Whether weights may lie in other files than model.onnx, inside the version's folder."""
 

@@ -16,9 +16,14 @@ from dataclasses import dataclass
 
 from strata_server.addresses import Address, listen, resolve_host
 from strata_server.board import State, make_board
+from strata_server.coordination import Coordinator
+from strata_server.curator import Curator
 from strata_server.errors import StartError
+from strata_server.remote import There
 from strata_server.settings import Settings
 from strata_server.stopping import StopSignal
+from strata_server.trials import Trials
+from strata_server.watcher import Watcher
 from strata_server.worker import Place
 
 _LOOK_S = 0.1
@@ -44,12 +49,13 @@ class _Child:
 class Supervisor:
     """Starts the workers, watches them, and stops them."""
 
-    def __init__(self, settings: Settings, arguments: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, arguments: Sequence[str], trials: Trials) -> None:
         """Take the ports.
 
         Args:
             settings: how the server runs.
             arguments: of the command, which each worker is started with.
+            trials: of artifacts, before workers open them.
 
         Raises:
             StartError: a port cannot be had.
@@ -62,9 +68,19 @@ class Supervisor:
         self._http = listen(Address(host, settings.http_port))
         self._life, self._end = os.pipe()
         self._children = [_Child(index) for index in range(settings.workers)]
+        self._coordinator = Coordinator(settings.load_timeout_s + _GRACE_S)
+        self._curator = Curator(settings, self._coordinator, trials)
+        self._coordinator.models = self._curator
+        self._watcher = Watcher(settings, self._coordinator, self._curator)
 
     def run(self, stop: StopSignal) -> int:
-        """Serve until the signal comes; return the exit status."""
+        """Serve until the signal comes; return the exit status.
+
+        Raises:
+            StartError: the models cannot be had.
+            Stopped: the signal came before the first worker was started.
+        """
+        self._coordinator.run(lambda: self._curator.begin(stop.check)).result()
         first, *others = self._children
         process = self._start(first)
         # What keeps one from starting keeps all: one finds it, and says it once.
@@ -74,6 +90,7 @@ class Supervisor:
                 return self._stop() if status is None else status or 1
         for child in others:
             self._start(child)
+        self._watcher.start()
         is_told = False
         while not stop.wait(_LOOK_S):
             for child in self._children:
@@ -85,6 +102,7 @@ class Supervisor:
 
     def _start(self, child: _Child) -> "subprocess.Popen[str]":
         self._board.set(child.index, State.STARTING)
+        ours, theirs = socket.socketpair()
         place = Place(
             index=child.index,
             workers=self._settings.workers,
@@ -92,13 +110,16 @@ class Supervisor:
             http_socket=self._http.fileno(),
             board=self._board.file,
             life=self._life,
+            control=theirs.fileno(),
         )
         child.process = subprocess.Popen(  # noqa: S603 - it is this program, with the arguments it was given
             [sys.executable, "-c", _ENTRY, *self._arguments, "--worker", place.write()],
             stdout=subprocess.PIPE,
             text=True,
-            pass_fds=(place.http_socket, place.board, place.life),
+            pass_fds=(place.http_socket, place.board, place.life, place.control),
         )
+        theirs.close()
+        There(ours, self._coordinator, child.process.kill)
         threading.Thread(target=_read_ready_line, args=(child, child.process), daemon=True).start()
         return child.process
 
@@ -126,6 +147,7 @@ class Supervisor:
         child.again_at = time.monotonic() + delay_s
 
     def _stop(self) -> int:
+        self._watcher.stop()
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         for child in self._children:
             self._board.set(child.index, State.STOPPING)
@@ -139,6 +161,7 @@ class Supervisor:
                 log.warning("a worker did not stop in time and was killed")
                 process.kill()
                 process.wait()
+        self._coordinator.close()
         return 0
 
 

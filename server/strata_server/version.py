@@ -1,7 +1,7 @@
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,10 +10,13 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from strata_server.artifact import Artifact
-from strata_server.catalog import Layer
+from strata_server.catalog import Catalog, Layer
+from strata_server.configuration.agreement import check_settings
+from strata_server.configuration.model_settings import ModelSettings
 from strata_server.deadline import Deadline
 from strata_server.errors import ArtifactError, InvalidArgument, Unimplemented, quote_all
 from strata_server.figures import count_multiply_adds
+from strata_server.graph import Graph
 from strata_server.price import Price, reckon
 from strata_server.reducing import summarize
 from strata_server.reductions import Reduction
@@ -41,6 +44,7 @@ _NODE_BYTES = 2**13
 # allocator cannot give back, and its use of the arena, which the sessions share.
 _WEIGHT_SHARE = 1.15
 _ACTIVATION_SHARE = 1.0
+_NOTHING_SAID = ModelSettings()
 _NO_FIGURES: Mapping[str, Reduction] = MappingProxyType({})
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,7 @@ class Version:
         runtime: Runtime,
         sessions: Sessions,
         cache: SliceCache | None = None,
+        settings: ModelSettings = _NOTHING_SAID,
     ) -> None:
         """Take an artifact; nothing is made yet.
 
@@ -69,12 +74,18 @@ class Version:
             runtime: makes the sessions.
             sessions: holds them, beside those of other versions.
             cache: keeps slices on disk; None for no cache.
+            settings: what the model's folder says.
+
+        Raises:
+            ArtifactError: the settings say something else than the artifact.
         """
+        check_settings(settings, artifact.catalog, runtime.device.name)
         self.model = model
         self.number = number
         self.digest = artifact.digest
         self.catalog = artifact.catalog
-        self.classes = artifact.classes
+        self.settings = settings
+        self.classes = settings.classes or artifact.classes
         self.preprocessing = artifact.preprocessing
         self.training = artifact.training
         self._is_foreign = artifact.is_foreign
@@ -90,10 +101,14 @@ class Version:
         self.tile_rows = 1
         """How many rows at a time are the fastest, each for itself; `warm` measures it."""
         self._speed = _GUESSED_S
-        self._batches = lru_cache(_REMEMBERED)(self._is_by_rows)
-        self._cost = lru_cache(_REMEMBERED)(self.cost)
+        self.is_retired = False
+        """Whether it is served no more: what is remembered of it is to be forgotten."""
+        # None of these refers to this object: it is freed with the last request, not when garbage is looked for.
+        graph = artifact.network.graph
+        self._batches = lru_cache(_REMEMBERED)(partial(_is_by_rows, graph, self.catalog, self._is_foreign))
+        self._cost = lru_cache(_REMEMBERED)(partial(_cost, graph))
         self._find = lru_cache(_REMEMBERED)(self._slicer.find)
-        self._reckon = lru_cache(_REMEMBERED)(self._reckon_anew)
+        self._reckon = lru_cache(_REMEMBERED)(partial(_reckon, graph, self._shapes))
 
     def warm(self) -> None:
         """Make the prediction's session and run it: a network that cannot run is found now.
@@ -132,7 +147,7 @@ class Version:
             if rows or not batches:
                 break
             size *= 2
-        self._speed = times[1] / self._cost(part)
+        self._speed = times[1] / self.cost(part)
         best_row_s = min(seconds / size for size, seconds in times.items())
         # The largest of those that are about as fast: fewer runs for the same rows.
         self.tile_rows = rows or max(size for size, seconds in times.items() if seconds / size < best_row_s * _AS_FAST)
@@ -152,13 +167,6 @@ class Version:
             self.compute(session, part, values)
             times.append(time.perf_counter() - start)
         return min(times)
-
-    def _is_by_rows(self, part: Part) -> bool:
-        layers = [self.catalog.find(name) for name in (*part.slice.entries, *part.slice.exits)]
-        if any(_sizes(layer)[:1] != (-1,) for layer in layers):
-            return False
-        # The export of an artifact of ours has compared rows that ran alone with rows that ran together.
-        return not self._is_foreign or are_independent(self._network.graph, part)
 
     def prepare(self, exits: Iterable[str]) -> None:
         """Make the session for a slice from the inputs; errors as in `find`."""
@@ -251,11 +259,11 @@ class Version:
 
     def batches(self, part: Part) -> bool:
         """Say whether rows of several requests may run together: each row's result is of that row alone."""
-        return self._batches(part)
+        return self.settings.joins_requests and self._batches(part)
 
     def guess_row_s(self, part: Part) -> float:
         """Return about how long a row of a part takes, by how long a row of the prediction took, in seconds."""
-        return self._speed * self._cost(part)
+        return self._speed * self.cost(part)
 
     def make(self, part: Part) -> onnxruntime.InferenceSession:
         """Return a new session for a part, from the cache where it is there.
@@ -284,16 +292,15 @@ class Version:
         """Return about how much memory a session for a part takes, in bytes."""
         graph = self._network.graph
         computed = (name for place in part.nodes for name in graph.nodes[place].output if name not in graph.varying)
-        weights = self._network.weight_bytes(part.weights) + sum(map(self._count_bytes, computed))
-        activations = reckon(graph, part, self._smallest_shape).activation_bytes
+        weights = self._network.weight_bytes(part.weights) + sum(_count_bytes(graph, name) for name in computed)
+        activations = reckon(graph, part, partial(_smallest_shape, graph)).activation_bytes
         return int(
             _SESSION_BYTES + _NODE_BYTES * len(part.nodes) + _WEIGHT_SHARE * weights + _ACTIVATION_SHARE * activations
         )
 
     def cost(self, part: Part) -> int:
         """Return about how much a run of a part for one row computes: multiply-adds, and one for each node."""
-        nodes = (self._network.graph.nodes[place] for place in part.nodes)
-        return sum(1 + (count_multiply_adds(node, self._smallest_shape) or 0) for node in nodes)
+        return self._cost(part)
 
     def _make(self, part: Part, keep: Path | None = None) -> onnxruntime.InferenceSession:
         model = self._slicer.cut(part).SerializeToString()
@@ -346,16 +353,32 @@ class Version:
             for name, result in results.items()
         ]
 
-    def _reckon_anew(self, part: Part, shapes: tuple[tuple[str, Shape], ...]) -> Price:
-        return reckon(self._network.graph, part, self._shapes.resolve(part, dict(shapes)))
 
-    def _smallest_shape(self, name: str) -> Known:
-        shape = self._network.graph.tensor(name).shape
-        return None if shape is None else tuple(size if isinstance(size, int) else 1 for size in shape)
+def _is_by_rows(graph: Graph, catalog: Catalog, is_foreign: bool, part: Part) -> bool:
+    layers = [catalog.find(name) for name in (*part.slice.entries, *part.slice.exits)]
+    if any(_sizes(layer)[:1] != (-1,) for layer in layers):
+        return False
+    # The export of an artifact of ours has compared rows that ran alone with rows that ran together.
+    return not is_foreign or are_independent(graph, part)
 
-    def _count_bytes(self, name: str) -> int:
-        dtype = self._network.graph.tensor(name).dtype
-        return int(np.prod(self._smallest_shape(name) or (), dtype=object)) * (dtype.itemsize if dtype else 1)
+
+def _cost(graph: Graph, part: Part) -> int:
+    nodes = (graph.nodes[place] for place in part.nodes)
+    return sum(1 + (count_multiply_adds(node, partial(_smallest_shape, graph)) or 0) for node in nodes)
+
+
+def _reckon(graph: Graph, known: Shapes, part: Part, shapes: tuple[tuple[str, Shape], ...]) -> Price:
+    return reckon(graph, part, known.resolve(part, dict(shapes)))
+
+
+def _smallest_shape(graph: Graph, name: str) -> Known:
+    shape = graph.tensor(name).shape
+    return None if shape is None else tuple(size if isinstance(size, int) else 1 for size in shape)
+
+
+def _count_bytes(graph: Graph, name: str) -> int:
+    dtype = graph.tensor(name).dtype
+    return int(np.prod(_smallest_shape(graph, name) or (), dtype=object)) * (dtype.itemsize if dtype else 1)
 
 
 def _names(layers: Iterable[Layer]) -> list[str]:

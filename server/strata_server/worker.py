@@ -21,6 +21,8 @@ class Place:
     """The file of the board."""
     life: int
     """A pipe that ends when the supervisor does."""
+    control: int
+    """A socket over which changes are told and asked for."""
 
     def write(self) -> str:
         """Return it as an argument of the command."""

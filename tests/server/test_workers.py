@@ -33,7 +33,8 @@ def pair(models: Path) -> Iterator[ServerProcess]:
 
 
 def workers(server: ServerProcess) -> list[psutil.Process]:
-    return psutil.Process(server.process.pid).children()
+    children = psutil.Process(server.process.pid).children()
+    return [child for child in children if "--worker" in child.cmdline()]  # the others try artifacts
 
 
 def readiness(server: ServerProcess) -> tuple[int, str]:

@@ -117,11 +117,12 @@ class Dispatcher:
         return True
 
     def _handle(self, method: Method, request: Message, data: bytes, call: Call, *, here: bool = False) -> None:
+        edition = method.shortcut.edition if method.shortcut else 0
         try:
             response = method.handle(request, call.deadline)
             if isinstance(response, Pending):
                 if method.shortcut:
-                    method.shortcut.keep(data, request, response)
+                    method.shortcut.keep(data, request, response, edition)
                 self._submit(method, data, call, response, here=here)
                 return
             if isinstance(response, Deferred):

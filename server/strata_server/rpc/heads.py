@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Question
 from strata_server.plans import Task
+from strata_server.repository import Repository
 from strata_server.rpc.methods import Pending
 from strata_server.tensors import Array, write_tensor
 
@@ -57,13 +58,19 @@ class Form(Generic[Request]):
 
 
 class Heads(Generic[Request]):
-    """The heads that came last, each with the question that it asks."""
+    """The heads that came last, each with the question that it asks.
 
-    def __init__(self, form: Form[Request]) -> None:
+    What a head asks depends on the versions that are served: when these change, all heads are forgotten.
+    """
+
+    def __init__(self, form: Form[Request], repository: Repository) -> None:
         self._form = form
+        self._repository = repository
+        self._edition = repository.edition
         self._heads: OrderedDict[bytes, _Head[Request]] = OrderedDict()
         self._spans: dict[int, tuple[int, int]] = {}
         """By the size of a request without its id: how many bytes are values, and how many follow them."""
+        repository.follow(self._forget)
 
     def find(self, data: bytes, deadline: Deadline) -> Pending | None:
         """Return what a request asks by its bytes; None for one whose head is new."""
@@ -79,8 +86,20 @@ class Heads(Generic[Request]):
         head = self._heads.get(data[:start] + data[stop:first] + data[last:])
         return head.ask(data, first, data[start:stop], deadline) if head else None
 
-    def keep(self, data: bytes, request: Request, pending: Pending) -> None:
+    @property
+    def edition(self) -> int:
+        """Which versions are served now; `keep` takes that of the moment before a request was looked at."""
+        return self._repository.edition
+
+    def _forget(self) -> None:
+        self._edition = self._repository.edition  # first: `keep` on another thread goes the other way round
+        self._heads = OrderedDict()
+
+    def keep(self, data: bytes, request: Request, pending: Pending, edition: int) -> None:
         """Remember the head of a request."""
+        heads = self._heads
+        if edition != self._edition:
+            return
         place, values = self._form.find_id(data), self._form.find_values(request, data)
         if place is None or values is None or values.start < place.stop:
             return
@@ -88,12 +107,12 @@ class Heads(Generic[Request]):
         ((name, value),) = pending.question.task.entries.items()
         if len(key) > _LONGEST_HEAD or value.dtype == np.bool_ or value.nbytes != values.stop - values.start:
             return
-        if len(self._heads) >= _REMEMBERED:
-            self._heads.popitem(last=False)
+        if len(heads) >= _REMEMBERED:
+            heads.popitem(last=False)
         if len(self._spans) >= _REMEMBERED:
             self._spans.clear()
         self._spans[len(data) - place.stop + place.start] = (value.nbytes, len(data) - values.stop)
-        self._heads[key] = _Head(pending, name, value, self._form)
+        heads[key] = _Head(pending, name, value, self._form)
 
 
 class _Head(Generic[Request]):

@@ -40,11 +40,15 @@ Handler: TypeAlias = Callable[[Engine, Any, Deadline], Response]
 class Shortcut(Protocol):
     """Handles requests that are like one that has come before, without parsing them."""
 
+    @property
+    def edition(self) -> int:
+        """What was remembered under another number counts no more."""
+
     def find(self, data: bytes, deadline: Deadline) -> Pending | None:
         """Handle a request by its bytes, or return None: it has to be parsed; errors as a handler's."""
 
-    def keep(self, data: bytes, request: Any, pending: Pending) -> None:
-        """Remember how a request was handled."""
+    def keep(self, data: bytes, request: Any, pending: Pending, edition: int) -> None:
+        """Remember how a request was handled, which began under an edition."""
 
 
 def always(request: Any) -> bool:

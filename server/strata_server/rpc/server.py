@@ -47,12 +47,13 @@ class GrpcServer:
         """
         self._calls = Calls()
         self._health = health.Health()
-        batcher = Batcher(batches or BatchSettings())
-        dispatcher = Dispatcher(batcher, max_message_bytes)
+        self.batcher = Batcher(batches or BatchSettings())
+        """What lets requests wait, and runs them."""
+        dispatcher = Dispatcher(self.batcher, max_message_bytes)
         options = grpc_options(max_message_bytes, shares_port=shares_port)
         self._transport: Transport
         if transport == "queue":
-            self._transport = QueueTransport(address, dispatcher, batcher, self._calls, options, beat)
+            self._transport = QueueTransport(address, dispatcher, self.batcher, self._calls, options, beat)
         else:
             self._transport = PublicTransport(address, dispatcher, self._calls, options, beat)
         self.port = self._transport.port

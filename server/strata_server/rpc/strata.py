@@ -51,7 +51,7 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
                 "GetActivations": Rpc(
                     get_activations,
                     is_heavy=_has_images,
-                    shortcut=Heads(Form(_find_no_id, _find_values, _frame)),
+                    shortcut=Heads(Form(_find_no_id, _find_values, _frame), engine.repository),
                 ),
                 "Stream": Rpc(stream, is_heavy=_streams_images, fail=_fail_in_stream),
             },

@@ -37,11 +37,13 @@ def open_inference_services(engine: Engine) -> dict[str, list[Method]]:
         "ModelReady": Rpc(model_ready, is_heavy=_never),
         "ServerMetadata": Rpc(server_metadata),
         "ModelMetadata": Rpc(model_metadata),
-        "ModelInfer": Rpc(model_infer, is_heavy=_has_elements, shortcut=Heads(Form(_find_id, _find_values, _frame))),
+        "ModelInfer": Rpc(
+            model_infer, is_heavy=_has_elements, shortcut=Heads(Form(_find_id, _find_values, _frame), engine.repository)
+        ),
         "ModelStreamInfer": Rpc(
             model_stream_infer,
             is_heavy=_has_elements,
-            shortcut=Heads(Form(_find_id, _find_values, _frame, _wrap)),
+            shortcut=Heads(Form(_find_id, _find_values, _frame, _wrap), engine.repository),
             fail=_fail_in_stream,
         ),
     }

@@ -1,0 +1,209 @@
+"""Makes changes in all processes of a server, one after the other.
+
+There is one coordinator: in the process itself where it serves alone, in the supervisor where there are workers.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from strata_server.control import Change, Json, Listed, Subject, Values
+from strata_server.errors import Draining, StrataError
+
+Table = Mapping[str, Values]
+"""The values of all subjects, by key."""
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+
+class Participant(Protocol):
+    """A process that follows changes."""
+
+    def prepare(self, change: Change) -> "Future[None]":
+        """Let it make ready; the future raises why it refuses, or Gone."""
+
+    def commit(self, change: Change) -> "Future[None]":
+        """Let what was prepared take effect."""
+
+    def abandon(self, change: Change) -> "Future[None]":
+        """Let it drop what was prepared."""
+
+    def expel(self, reason: str) -> None:
+        """End a process that does not follow: what it answers would be wrong."""
+
+
+class Gone(Exception):
+    """A process has ended: what it holds does not matter any more."""
+
+
+class Models(Protocol):
+    """Decides which versions are served; called on the coordinator's thread."""
+
+    def load(self, model: str) -> None:
+        """Serve what the model repository holds of a model now."""
+
+    def unload(self, model: str) -> None:
+        """Serve a model no longer."""
+
+    def index(self) -> list[Listed]:
+        """Return every version in the model repository."""
+
+
+def _ignore(table: Table) -> None:
+    pass
+
+
+class Coordinator:
+    """Makes changes, and holds the table of what is set."""
+
+    def __init__(self, patience_s: float) -> None:
+        """Hold an empty table.
+
+        Args:
+            patience_s: how long a process may take for a step of a change, before it is ended.
+        """
+        self.models: Models | None = None
+        self._patience_s = patience_s
+        self._table: dict[str, dict[str, Json]] = {}
+        self._participants: list[Participant] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
+        self._closed = threading.Event()
+
+    def change(self, change: Change) -> "Future[None]":
+        """Make a change in all processes; the future raises the StrataError of the first that refused."""
+        return self.run(lambda: self.make(change))
+
+    def load(self, model: str) -> "Future[None]":
+        """Serve what the model repository holds of a model now."""
+        return self.run(lambda: self._known_models.load(model))
+
+    def unload(self, model: str) -> "Future[None]":
+        """Serve a model no longer."""
+        return self.run(lambda: self._known_models.unload(model))
+
+    def index(self) -> "Future[list[Listed]]":
+        """Return every version in the model repository, also while a change is made."""
+        return settle(self._known_models.index)
+
+    def run(self, task: Callable[[], Result]) -> "Future[Result]":
+        """Run something between two changes."""
+        if self._closed.is_set():
+            raise Draining("the server is stopping and changes nothing any more")
+        return self._thread.submit(task)
+
+    def join(self, participant: Participant, begin: Callable[[Table], None] = _ignore) -> "Future[None]":
+        """Let a process follow the changes from now on; `begin` is given the table as it is before them."""
+
+        def join() -> None:
+            begin({subject: dict(values) for subject, values in self._table.items()})
+            self._participants.append(participant)
+
+        return self.run(join)
+
+    def leave(self, participant: Participant) -> None:
+        """Forget a process that has ended."""
+        if not self._closed.is_set():
+            self.run(lambda: self._forget(participant))
+
+    def value(self, subject: str) -> Values:
+        """Return the values of a subject; called on the coordinator's thread."""
+        return self._table.get(subject, {})
+
+    def make(self, change: Change) -> None:
+        """Make a change; called on the coordinator's thread.
+
+        Raises:
+            StrataError: a process refused, and it holds nowhere.
+        """
+        steps = [(each, each.prepare(change)) for each in self._participants]
+        answers = [(each, self._wait(each, step)) for each, step in steps]
+        refusal = next((error for _, error in answers if error), None)
+        if refusal:
+            self._end(change, [each for each, error in answers if not error], lambda each: each.abandon(change))
+            raise refusal
+        self._end(change, self._participants, lambda each: each.commit(change))
+        values = self._table.setdefault(change.subject, {})
+        for key, value in change.values.items():
+            if value is None:
+                values.pop(key, None)
+            else:
+                values[key] = value
+
+    def close(self) -> None:
+        """Make no changes any more; one that is being made is finished."""
+        self._closed.set()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def _known_models(self) -> Models:
+        if self.models is None:
+            raise RuntimeError("no models are known yet")
+        return self.models
+
+    def _end(
+        self,
+        change: Change,
+        participants: list[Participant],
+        end: Callable[[Participant], "Future[None]"],
+    ) -> None:
+        steps = [(each, end(each)) for each in participants]
+        for each, step in steps:
+            error = self._wait(each, step)
+            if error:  # it holds something else than the others now
+                log.error("a process could not follow a change of %s: %s", change.subject, error)
+                each.expel("it could not follow a change")
+                self._forget(each)
+
+    def _wait(self, participant: Participant, step: "Future[None]") -> Exception | None:
+        """Return why a step failed; nothing if it did not, or if its process has ended."""
+        try:
+            step.result(self._patience_s)
+        except Gone:
+            self._forget(participant)
+        except TimeoutError:
+            participant.expel(f"it took longer than {self._patience_s} s for a change")
+            self._forget(participant)
+        except StrataError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whoever asked is told, by one fixed text
+            return error
+        return None
+
+    def _forget(self, participant: Participant) -> None:
+        self._participants = [each for each in self._participants if each is not participant]
+
+
+class Here:
+    """This process, as one that follows changes."""
+
+    def __init__(self, subjects: Mapping[str, Subject]) -> None:
+        self._subjects = subjects
+
+    def prepare(self, change: Change) -> "Future[None]":
+        """Make ready."""
+        return settle(lambda: self._subjects[change.subject].prepare(change.values))
+
+    def commit(self, change: Change) -> "Future[None]":
+        """Let what was prepared take effect."""
+        return settle(lambda: self._subjects[change.subject].commit(change.values))
+
+    def abandon(self, change: Change) -> "Future[None]":
+        """Drop what was prepared."""
+        return settle(lambda: self._subjects[change.subject].abandon(change.values))
+
+    def expel(self, reason: str) -> None:
+        """Say it: there is no other process to go on with."""
+        log.error("this process does not follow a change: %s", reason)
+
+
+def settle(step: Callable[[], Result]) -> "Future[Result]":
+    """Return a future of what is done now."""
+    future: Future[Result] = Future()
+    try:
+        future.set_result(step())
+    except Exception as error:  # noqa: BLE001 - it is told by the future
+        future.set_exception(error)
+    return future

@@ -1,0 +1,96 @@
+"""The process in which artifacts are tried; `trials` starts it."""
+
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from strata_server.configuration.model_settings import ModelSettings
+from strata_server.errors import ArtifactError
+from strata_server.opening import Opener
+from strata_server.runtime import choose_device
+from strata_server.settings import DeviceSettings, Settings
+
+_LONGEST_REASON = 2000
+
+
+def serve_trials() -> None:
+    """Try what the other end of a socket names, until it closes."""
+    os.setpgid(0, 0)  # what is tried goes with this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the socket
+    told = json.loads(sys.argv[2])
+    with socket.socket(fileno=int(sys.argv[1])) as orders, orders.makefile("rw", encoding="utf-8") as lines:
+        for line in lines:
+            verdict = _try(told, json.loads(line), orders)
+            with suppress(BrokenPipeError):
+                lines.write(json.dumps(verdict) + "\n")
+                lines.flush()
+
+
+def _try(told: dict[str, Any], order: dict[str, Any], orders: socket.socket) -> dict[str, str]:
+    source, sink = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(source)
+        orders.close()
+        _end_with(sink, _open(told, order))
+    os.close(sink)
+    text = _read(source, told["timeout_s"])
+    os.close(source)
+    if text is None:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    if text is None:
+        return {"reason": f"it has not answered within {told['timeout_s']} s"}
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        return {"reason": f"it crashes the process that runs it, with {name}"}
+    with suppress(ValueError):
+        verdict: dict[str, str] = json.loads(text)
+        return verdict
+    return {"reason": f"the process that ran it ended with status {os.waitstatus_to_exitcode(status)}"}
+
+
+def _read(source: int, timeout_s: float) -> bytes | None:
+    """Return what is written until the pipe ends; None if it does not end in time."""
+    until, parts = time.monotonic() + timeout_s, list[bytes]()
+    while True:
+        if not select.select([source], [], [], max(0.0, until - time.monotonic()))[0]:
+            return None
+        part = os.read(source, 2**16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def _open(told: dict[str, Any], order: dict[str, Any]) -> dict[str, str]:
+    """Return the digest of an artifact that can be served, or the reason why it cannot."""
+    devices = DeviceSettings(
+        device=told["device"],
+        threads=1,
+        cuda_algorithm_search=told["cuda_algorithm_search"],
+        cuda_memory_bytes=told["cuda_memory_bytes"],
+    )
+    settings = Settings(models=Path(told["models"]), allow_external_data=told["allow_external_data"], devices=devices)
+    try:
+        opener = Opener(settings, choose_device(devices))
+        path, model_settings = Path(order["path"]), ModelSettings.read(order["settings"])
+        return {"digest": opener.try_open(order["model"], order["number"], path, model_settings).digest}
+    except ArtifactError as error:
+        return {"reason": str(error)[:_LONGEST_REASON]}
+    except Exception as error:  # noqa: BLE001 - whatever it is, this artifact is not served
+        print(f"trial of {order['path']}: {error!r}", file=sys.stderr)
+        return {"reason": f"loading it failed unexpectedly: {type(error).__name__}"}
+
+
+def _end_with(sink: int, verdict: dict[str, str]) -> None:
+    with open(sink, "wb") as words:
+        words.write(json.dumps(verdict).encode())
+    sys.stderr.flush()
+    os._exit(0)  # an orderly exit would run what the parent has to run at its own
