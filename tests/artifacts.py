@@ -15,8 +15,11 @@ CLASSES = ("circle", "square", "star")
 WEIGHTS = np.random.default_rng(7).normal(size=(SIDE * SIDE, len(CLASSES))).astype(np.float32)
 
 
-def tiny_model() -> onnx.ModelProto:
-    """Return image (-1,4,4,1) -> double -> flat (-1,16) -> scores (-1,3) -> predictions, each addressable."""
+def tiny_model(factor: float = 2) -> onnx.ModelProto:
+    """Return image (-1,4,4,1) -> double -> flat (-1,16) -> scores (-1,3) -> predictions, each addressable.
+
+    Another factor makes another version of it: `double` is then the image times that.
+    """
     batch = "batch"
     shapes: dict[str, list[str | int | None]] = {
         "double": [batch, SIDE, SIDE, 1],
@@ -36,7 +39,7 @@ def tiny_model() -> onnx.ModelProto:
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, SIDE, SIDE, 1])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
         [
-            numpy_helper.from_array(np.array(2, np.float32), "two"),
+            numpy_helper.from_array(np.array(factor, np.float32), "two"),
             numpy_helper.from_array(np.array([-1, SIDE * SIDE]), "flat_shape"),
             numpy_helper.from_array(WEIGHTS, "weights"),
         ],
@@ -44,6 +47,64 @@ def tiny_model() -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def slow_model(rounds: int) -> onnx.ModelProto:
+    """Return the tiny model's shapes over a loop of matrix products: a run takes seconds."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["goes_on"]),
+            helper.make_node("MatMul", ["carried", "matrix"], ["next"]),
+        ],
+        "round",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [600, 600]),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [600, 600]),
+        ],
+    )
+    matrix = np.eye(600, dtype=np.float32)
+    nodes = [
+        helper.make_node("Loop", ["rounds", "", "matrix"], ["turned"], body=body),
+        helper.make_node("ReduceMax", ["turned"], ["one"], keepdims=0),
+        helper.make_node("Mul", ["image", "one"], ["predictions"]),
+    ]
+    shape: list[str | int | None] = ["batch", SIDE, SIDE, 1]
+    graph = helper.make_graph(
+        nodes,
+        "slow",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("predictions", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.array(rounds), "rounds"), numpy_helper.from_array(matrix, "matrix")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def crashing_model() -> onnx.ModelProto:
+    """Return a valid model that ends the process which runs it: the smallest integer divided by -1 overflows."""
+    shape: list[str | int | None] = ["batch", SIDE, SIDE, 1]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Add", ["whole", "smallest"], ["dividend"]),
+        helper.make_node("Sub", ["whole", "one"], ["divisor"]),
+        helper.make_node("Div", ["dividend", "divisor"], ["quotient"]),
+        helper.make_node("Cast", ["quotient"], ["predictions"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "crashing",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("predictions", TensorProto.FLOAT, shape)],
+        [
+            numpy_helper.from_array(np.array(np.iinfo(np.int64).min), "smallest"),
+            numpy_helper.from_array(np.array(1), "one"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def tiny_manifest() -> dict[str, Any]:
@@ -100,10 +161,16 @@ def write_artifact(
     if manifest:
         text = manifest if isinstance(manifest, str) else json.dumps(manifest)
         helper.set_model_props(model, {"strata.manifest": text})
+    return write_bytes(models, model.SerializeToString(), name, version)
+
+
+def write_bytes(models: Path, data: bytes, name: str = "tiny", version: int | str = 1) -> Path:
+    """Write a file as an artifact, whole at once, and return its path."""
     path = models / name / str(version) / "model.onnx"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(model.SerializeToString())
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(".partial")
+    partial.write_bytes(data)
+    return partial.rename(path)
 
 
 def _layer(name: str, kind: str, shape: list[int], **figures: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from strata_server.control import Change, Listed, Subject
 from strata_server.coordination import Coordinator, Gone, Table
-from strata_server.errors import StrataError
+from strata_server.errors import Draining, StrataError
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Line:
     def close(self) -> None:
         """Let go of it."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)  # whoever waits for a message wakes
         self._lines.close()
         self._socket.close()
 
@@ -146,6 +146,10 @@ class There:
         future.add_done_callback(lambda done: self._line.send({"answer": number, **_write_outcome(done)}))
 
 
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 class RemoteControl:
     """Changes as a worker asks for them and follows them: the worker's end."""
 
@@ -157,9 +161,14 @@ class RemoteControl:
         self._lock = threading.Lock()
         self.table: Table = (self._line.receive() or {}).get("table", {})
 
-    def follow(self, subjects: Mapping[str, Subject]) -> None:
-        """Take part in all changes since the table."""
-        threading.Thread(target=self._listen, args=(subjects,), name="changes", daemon=True).start()
+    def follow(self, subjects: Mapping[str, Subject], stop: Callable[[], None] = _stop) -> None:
+        """Take part in all changes since the table.
+
+        Args:
+            subjects: what follows them, by name.
+            stop: called when the supervisor has gone: nobody tells any more what changes.
+        """
+        threading.Thread(target=self._listen, args=(subjects, stop), name="changes", daemon=True).start()
 
     def change(self, change: Change) -> "Future[None]":
         """Make a change in all processes; the future raises the StrataError of the first that refused."""
@@ -187,7 +196,7 @@ class RemoteControl:
         self._line.send({**message, "number": number})
         return read_answer
 
-    def _listen(self, subjects: Mapping[str, Subject]) -> None:
+    def _listen(self, subjects: Mapping[str, Subject], stop: Callable[[], None]) -> None:
         while (message := self._line.receive()) is not None:
             if "step" in message:
                 error = _run_step(subjects, message["step"], Change(**message["change"]))
@@ -196,13 +205,22 @@ class RemoteControl:
                 with self._lock:
                     answer = self._asked.pop(message["answer"])
                 _settle(answer, message)
-        os.kill(os.getpid(), signal.SIGTERM)  # without a supervisor nobody tells what changes
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        for answer in asked.values():
+            answer.set_exception(Draining("the server is stopping"))
+        self.close()
+        stop()
+
+    def close(self) -> None:
+        """Leave the line."""
+        self._line.close()
 
 
 def _run_step(subjects: Mapping[str, Subject], step: str, change: Change) -> Message | None:
     """Run a step, and return what went wrong."""
-    subject = subjects[change.subject]
     try:
+        subject = subjects[change.subject]
         match step:
             case "prepare":
                 subject.prepare(change.values)

@@ -13,12 +13,10 @@ from typing import Any
 import grpc
 import httpx
 import numpy as np
-import onnx
 import psutil
 import pytest
-from artifacts import SIDE, tiny_manifest, write_artifact
+from artifacts import SIDE, slow_model, tiny_manifest, write_artifact
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from onnx import TensorProto, helper, numpy_helper
 from processes import BIN, ServerProcess, serving, start
 from proxies import holding
 from strata.v1 import catalog_pb2, inference_pb2
@@ -27,41 +25,6 @@ from wire import Stubs, connect, tensors
 
 IMAGE = np.ones((1, SIDE, SIDE, 1), np.float32)
 SERVICES = ["", "strata.v1.CatalogService", "strata.v1.InferenceService", "inference.GRPCInferenceService"]
-
-
-def slow_model(rounds: int) -> onnx.ModelProto:
-    """Return the tiny model's shapes over a loop of matrix products: a run takes seconds."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go_on"], ["goes_on"]),
-            helper.make_node("MatMul", ["carried", "matrix"], ["next"]),
-        ],
-        "round",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("carried", TensorProto.FLOAT, [600, 600]),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, [600, 600]),
-        ],
-    )
-    matrix = np.eye(600, dtype=np.float32)
-    nodes = [
-        helper.make_node("Loop", ["rounds", "", "matrix"], ["turned"], body=body),
-        helper.make_node("ReduceMax", ["turned"], ["one"], keepdims=0),
-        helper.make_node("Mul", ["image", "one"], ["predictions"]),
-    ]
-    shape: list[str | int | None] = ["batch", SIDE, SIDE, 1]
-    graph = helper.make_graph(
-        nodes,
-        "slow",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("predictions", TensorProto.FLOAT, shape)],
-        [numpy_helper.from_array(np.array(rounds), "rounds"), numpy_helper.from_array(matrix, "matrix")],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 @pytest.fixture

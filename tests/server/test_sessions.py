@@ -21,6 +21,8 @@ WEIGHT = 100
 class CountingMaker:
     """Makes sessions of the tiny model as a Version does, and counts."""
 
+    is_retired = False
+
     def __init__(self) -> None:
         network = Network(tiny_model())
         self._slicer = Slicer(network.graph)
@@ -222,4 +224,36 @@ def test_slices_larger_than_the_budget_answer_whoever_asks_whenever(maker: Count
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(ask, range(16)))
+    assert sessions.held_bytes == 0
+
+
+def test_of_a_retired_maker_nothing_is_kept(maker: CountingMaker) -> None:
+    sessions = Sessions(10 * WEIGHT)
+    sessions.pin(maker, maker.to("predictions"))
+    get(sessions, maker, "scores")
+    maker.is_retired = True
+    sessions.release(maker)
+    assert sessions.peek(maker, maker.to("predictions")) is None
+    assert sessions.held_bytes == 0
+    # A request that came before is still answered.
+    assert get(sessions, maker, "scores").get_outputs()[0].name == "scores"
+    assert sessions.held_bytes == 0
+
+
+def test_a_session_that_was_being_made_for_a_retired_maker_answers_and_goes(maker: CountingMaker) -> None:
+    sessions = Sessions(10 * WEIGHT)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hinder(_: Part) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    maker.hinder = hinder
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get, sessions, maker, "scores")
+        assert begun.wait(20)
+        maker.is_retired = True
+        sessions.release(maker)
+        go_on.set()
+        assert asked.result(20).get_outputs()[0].name == "scores"
     assert sessions.held_bytes == 0
