@@ -131,7 +131,7 @@ def _load(settings: Settings, device: Device, repository: Repository, server: Se
 
 
 def _list(repository: Repository) -> str:
-    return ", ".join(f"{version.model}:{version.number}" for version in repository.versions)
+    return ", ".join(f"{version.model}:{version.number}" for version in repository.versions) or "none"
 
 
 def _check_protobuf() -> None:
