@@ -163,8 +163,28 @@ class Curator:
         return [
             listed
             for name in sorted({*listing.models, *models})
-            for listed in _list(name, models.get(name, _Model()), listing.models.get(name))
+            for listed in self._list(name, models.get(name, _Model()), listing.models.get(name))
         ]
+
+    def _list(self, name: str, model: _Model, found: FoundModel | None) -> Iterator[Listed]:
+        problem = model.problem or (found.problem if found else "")
+        if problem:
+            yield Listed(name, "", "UNAVAILABLE", problem)
+        lying = found.versions if found else {}
+        chosen = model.settings.versions.choose(lying)
+        for number in sorted({*model.served, *lying}):
+            refused_files, refusal = model.refused.get(number, ((), ""))
+            is_refused = number in lying and refused_files == lying[number].fingerprint
+            if number in model.served:
+                yield Listed(name, str(number), "READY", f"its newer files are refused: {refusal}" if refusal else "")
+            elif is_refused:
+                yield Listed(name, str(number), "UNAVAILABLE", refusal)
+            elif number not in chosen:
+                yield Listed(name, str(number), "UNAVAILABLE", "not chosen by its model's settings")
+            elif number == model.loading or self._settings.repository == "watch":  # at the next look
+                yield Listed(name, str(number), "LOADING")
+            else:
+                yield Listed(name, str(number), "UNAVAILABLE", "unloaded" if model.is_unloaded else "not loaded")
 
     def _check_explicit(self, what: str) -> None:
         if self._settings.repository != "explicit":
@@ -294,23 +314,3 @@ def _describe(model: _Model | None) -> str:
     if not model or not model.served:
         return "served no more"
     return f"served: {', '.join(map(str, sorted(model.served)))}"
-
-
-def _list(name: str, model: _Model, found: FoundModel | None) -> Iterator[Listed]:
-    if model.problem or (found and found.problem):
-        yield Listed(name, "", "UNAVAILABLE", model.problem or (found.problem if found else ""))
-    for number in sorted({*model.served, *(found.versions if found else ())}):
-        _, refusal = model.refused.get(number, ((), ""))
-        if number in model.served:
-            yield Listed(name, str(number), "READY", f"its newer files are refused: {refusal}" if refusal else "")
-        elif number == model.loading:
-            yield Listed(name, str(number), "LOADING")
-        else:
-            yield Listed(name, str(number), "UNAVAILABLE", refusal or _explain(model))
-
-
-def _explain(model: _Model) -> str:
-    """Say why a version is not served that nothing was found wrong with."""
-    if model.is_unloaded:
-        return "unloaded"
-    return "not chosen by its model's settings" if model.served else "not loaded"
