@@ -6,7 +6,7 @@ There is one coordinator: in the process itself where it serves alone, in the su
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 from strata_server.control import Change, Json, Listed, Subject, Values
@@ -15,6 +15,8 @@ from strata_server.errors import Draining, StrataError
 Table = Mapping[str, Values]
 """The values of all subjects, by key."""
 Result = TypeVar("Result")
+
+_LOOK_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,14 @@ class Coordinator:
         if self._closed.is_set():
             raise Draining("the server is stopping and changes nothing any more")
         return self._thread.submit(task)
+
+    def finish(self, task: Callable[[], Result], check_stop: Callable[[], None]) -> Result:
+        """Run something between two changes and return its result; `check_stop` may raise meanwhile."""
+        future = self.run(task)
+        while not future.done():
+            check_stop()
+            wait([future], _LOOK_S)
+        return future.result()
 
     def join(self, participant: Participant, begin: Callable[[Table], None] = _ignore) -> "Future[None]":
         """Let a process follow the changes from now on; `begin` is given the table as it is before them."""

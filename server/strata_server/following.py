@@ -35,7 +35,7 @@ class Leader:
             StartError: the models cannot be had.
         """
         self._coordinator.join(Here(subjects)).result()
-        self._coordinator.run(lambda: self._curator.begin(check_stop)).result()
+        self._coordinator.finish(lambda: self._curator.begin(check_stop), check_stop)
 
     def go_on(self) -> None:
         """Make changes from now on."""

@@ -80,7 +80,7 @@ class Supervisor:
             StartError: the models cannot be had.
             Stopped: the signal came before the first worker was started.
         """
-        self._coordinator.run(lambda: self._curator.begin(stop.check)).result()
+        self._coordinator.finish(lambda: self._curator.begin(stop.check), stop.check)
         first, *others = self._children
         process = self._start(first)
         # What keeps one from starting keeps all: one finds it, and says it once.

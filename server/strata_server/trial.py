@@ -22,8 +22,6 @@ _LONGEST_REASON = 2000
 
 def serve_trials() -> None:
     """Try what the other end of a socket names, until it closes."""
-    os.setpgid(0, 0)  # what is tried goes with this process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which closes the socket
     told = json.loads(sys.argv[2])
     with socket.socket(fileno=int(sys.argv[1])) as orders, orders.makefile("rw", encoding="utf-8") as lines:
         for line in lines:

@@ -43,6 +43,7 @@ class Trials:
         """Start it; it imports what it needs meanwhile."""
         self._settings = settings
         self._lock = threading.Lock()
+        self._is_closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._start()
 
@@ -58,6 +59,8 @@ class Trials:
         order = json.dumps({"model": model, "number": number, "path": str(path), "settings": settings})
         with self._lock:
             for _ in range(2):
+                if self._is_closed:
+                    return Verdict(reason="the server is stopping")
                 if self._process is None:
                     self._start()
                 try:
@@ -76,6 +79,9 @@ class Trials:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._is_closed = True
+        if self._process:
+            _kill(self._process)  # with what it tries: whoever waits for that wakes
         with self._lock:
             self._end()
 
@@ -94,6 +100,7 @@ class Trials:
             self._process = subprocess.Popen(  # noqa: S603 - it is this program
                 [sys.executable, "-c", _ENTRY, str(theirs.fileno()), json.dumps(told)],
                 pass_fds=(theirs.fileno(),),
+                process_group=0,  # one signal ends it and what it tries; Ctrl-C is for the server alone
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # the ready line stands alone there
                 # Threads that numpy's linear algebra starts at its import would not survive the fork.
@@ -108,10 +115,11 @@ class Trials:
         if process is None:
             return
         self._lines.close()
-        self._socket.close()  # it ends with that, after the trial that runs
-        try:
-            process.wait(1)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        self._socket.close()
+        _kill(process)
+        process.wait()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
