@@ -4,7 +4,6 @@ Others write there while it is read: whatever vanishes meanwhile is not there. L
 (`stable -> 3`); one that leads out of it, or nowhere, makes what it stands for unusable, with that as the reason.
 """
 
-import os
 import re
 import stat
 from collections.abc import Mapping
@@ -76,10 +75,10 @@ def scan(folder: Path) -> Listing:
     try:
         root = folder.resolve(strict=True)
         names = _list(root)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         raise StartError(
             f"--models: expected a folder with NAME/VERSION/{ARTIFACT} inside, received {str(folder)!r}: "
-            f"{error.strerror}"
+            f"{getattr(error, 'strerror', 'its links lead in a circle')}"
         ) from error
     skipped: list[str] = []
     models = [_scan_model(root, name, skipped) for name in names]
@@ -100,7 +99,7 @@ def _scan_model(root: Path, name: str, skipped: list[str]) -> FoundModel | None:
         _check_way(root, folder)
         return _list_versions(root, folder, skipped) if folder.is_dir() else None
     except (OSError, _Unusable) as error:
-        if not os.path.lexists(folder) or folder.is_file():
+        if not _may_be_folder(folder):
             return None
         return FoundModel(name, folder, {}, problem=_explain(error))
 
@@ -119,7 +118,7 @@ def _scan_version(root: Path, model: Path, name: str, skipped: list[str]) -> Fou
     """Return a version; None for what is none, and for what has no number for a name, which is then told."""
     folder = model / name
     if not NUMBER.fullmatch(name):
-        if (folder / ARTIFACT).exists():
+        if any(folder.glob(ARTIFACT)):
             skipped.append(f"{quote(model.name)}: {quote(name)}: expected a number, without zeros before it")
         return None
     try:
@@ -129,9 +128,19 @@ def _scan_version(root: Path, model: Path, name: str, skipped: list[str]) -> Fou
         path = _find_artifact(root, folder)
         return Found(model.name, int(name), path, _fingerprint(path.parent))
     except (OSError, _Unusable) as error:
-        if not os.path.lexists(folder) or folder.is_file():
+        if not _may_be_folder(folder):
             return None
         return Found(model.name, int(name), folder / ARTIFACT, problem=_explain(error))
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Say whether something stands there still, and is no file: a folder, or a link that leads nowhere."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:
+        return True
 
 
 def _explain(error: Exception) -> str:
