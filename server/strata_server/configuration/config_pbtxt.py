@@ -59,21 +59,19 @@ def read_config_pbtxt(folder: Path, text: str) -> ModelSettings:
     """
     config = _parse(text)
     _check_fixed(folder.name, config)
-    has_batch, rows = config.max_batch_size > 0, _read_rows(config)
-    labeled = [(place, output) for place, output in enumerate(config.output) if output.label_filename]
-    if len(labeled) > 1:
-        raise _error(f"output[{labeled[1][0]}].label_filename", "one output with labels", f"{len(labeled)}")
+    has_batch = config.max_batch_size > 0
+    classes, classes_of = _read_classes(folder, config.output)
     return ModelSettings(
         declared_in=FILE,
         versions=_read_policy(config.version_policy),
         joins_requests=has_batch or not config.HasField("max_batch_size"),
         has_batch=has_batch,
-        batch_rows=rows,
+        batch_rows=_read_rows(config),
         batch_wait_us=_read_wait_us(config),
-        classes=read_classes(folder, labeled[0][1].label_filename, _field(labeled[0][0])) if labeled else (),
-        classes_of=labeled[0][1].name if labeled else "",
-        inputs=_read_tensors("input", list(config.input), has_batch=has_batch),
-        outputs=_read_tensors("output", list(config.output), has_batch=has_batch),
+        classes=classes,
+        classes_of=classes_of,
+        inputs=_read_tensors("input", list(config.input)),
+        outputs=_read_tensors("output", list(config.output)),
         device=_read_device(config.instance_group),
         parameters={name: parameter.string_value for name, parameter in config.parameters.items()},
     )
@@ -172,23 +170,32 @@ def _name_kind(kind: int) -> str:
     return known[kind].name if kind in known else str(kind)
 
 
-def _read_tensors(
-    field: str, tensors: Sequence[ModelInput | ModelOutput], *, has_batch: bool
-) -> tuple[TensorDeclaration, ...]:
-    read = [_read_tensor(f"{field}[{place}]", tensor, has_batch) for place, tensor in enumerate(tensors)]
+def _read_classes(folder: Path, outputs: Sequence[ModelOutput]) -> tuple[tuple[str, ...], str]:
+    """Return the classes in a label file, and the name of the output that they belong to."""
+    labeled = [(place, output) for place, output in enumerate(outputs) if output.label_filename]
+    if not labeled:
+        return (), ""
+    if len(labeled) > 1:
+        raise _error("output", "one output with a label_filename", f"{len(labeled)}")
+    place, output = labeled[0]
+    return read_classes(folder, output.label_filename, f"{FILE}: output[{place}].label_filename"), output.name
+
+
+def _read_tensors(field: str, tensors: Sequence[ModelInput | ModelOutput]) -> tuple[TensorDeclaration, ...]:
+    read = [_read_tensor(f"{field}[{place}]", tensor) for place, tensor in enumerate(tensors)]
     names = [tensor.name for tensor in read]
     if len(set(names)) != len(names):
         raise _error(field, "each name once", "one of them twice")
     return tuple(read)
 
 
-def _read_tensor(field: str, tensor: ModelInput | ModelOutput, has_batch: bool) -> TensorDeclaration:
+def _read_tensor(field: str, tensor: ModelInput | ModelOutput) -> TensorDeclaration:
     if not tensor.name:
         raise _error(f"{field}.name", "a name", "none")
     dims = _read_dims(f"{field}.dims", tensor.dims)
     channel_axis = None
     if isinstance(tensor, ModelInput) and tensor.format != ModelInput.FORMAT_NONE:
-        channel_axis = _read_channel_axis(f"{field}.format", tensor.format, dims, has_batch)
+        channel_axis = _read_channel_axis(f"{field}.format", tensor.format, dims)
     return TensorDeclaration(tensor.name, _read_datatype(field, tensor.data_type), dims, channel_axis)
 
 
@@ -201,13 +208,12 @@ def _read_dims(field: str, dims: Sequence[int]) -> tuple[int, ...] | None:
     return tuple(dims) or None
 
 
-def _read_channel_axis(field: str, form: int, dims: tuple[int, ...] | None, has_batch: bool) -> int:
-    rank = 3 if has_batch else 4
+def _read_channel_axis(field: str, form: int, dims: tuple[int, ...] | None) -> int:
     if form not in _CHANNEL_AXES:
         raise _error(field, "FORMAT_NONE, FORMAT_NHWC or FORMAT_NCHW", str(form))
-    if dims is None or len(dims) != rank:
-        raise _error(field, f"none, or {rank} dims beside it", f"{len(dims or ())} dims")
-    return _CHANNEL_AXES[form] + rank - 3
+    if dims is None or len(dims) != 3:
+        raise _error(field, "none, or three dims beside it", f"{len(dims or ())} dims")
+    return _CHANNEL_AXES[form]
 
 
 def _read_datatype(field: str, data_type: int) -> str:
@@ -215,10 +221,6 @@ def _read_datatype(field: str, data_type: int) -> str:
         raise _error(f"{field}.data_type", "a TYPE_ of Triton's", str(data_type))
     name = DataType.Name(data_type).removeprefix("TYPE_")
     return {"INVALID": "", "STRING": "BYTES"}.get(name, name)
-
-
-def _field(place: int) -> str:
-    return f"{FILE}: output[{place}].label_filename"
 
 
 def _error(field: str, expected: str, received: str) -> ArtifactError:
