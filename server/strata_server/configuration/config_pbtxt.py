@@ -33,7 +33,7 @@ PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
 ARTIFACT = "model.onnx"
 
-_NO_FIELD = re.compile(r'Message type "inference\.(\w+)" has no field named "([^"]*)"')
+_NO_FIELD = re.compile(r'Message type "inference\.([\w.]+)" has no field named "([^"]*)"')
 _COMPLAINT = re.compile("^'.*': ")
 _MOST_DIMENSIONS = 16
 _LARGEST_SIZE = 2**31 - 1
