@@ -8,12 +8,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer, tiny_manifest, tiny_model, write_artifact
 from google.protobuf import text_format
+from processes import serving
+from strata.v1 import inference_pb2
 from strata_server.artifact import read_artifact
 from strata_server.configuration.agreement import check_settings
 from strata_server.configuration.model_settings import ModelSettings, VersionPolicy
@@ -24,6 +27,8 @@ from strata_training.artifacts import choose_version
 from strata_training.artifacts import write_artifact as export
 from strata_training.folders import fresh_folder
 from tritonclient.grpc import model_config_pb2 as triton
+from wire import connect
+from wire import tensors as wire_tensors
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "repository.md"
 Rule = Callable[[Path], None]
@@ -403,3 +408,36 @@ def test_what_vanishes_while_it_is_read_is_not_there(tmp_path: Path) -> None:
     finally:
         done.set()
         writer.join()
+
+
+def test_a_repository_of_tritons_layout_is_served(tmp_path: Path) -> None:
+    for version in (1, 2, 10):
+        write_artifact(tmp_path, "digits", version)
+    configured(
+        tmp_path, f'name: "digits" {tensors(8, f"{SIDE}, {SIDE}, 1")} version_policy {{ latest {{ num_versions: 2 }} }}'
+    )
+    write_artifact(tmp_path, "letters", 1)
+    (tmp_path / "letters" / "config.pbtxt").write_text("optimization { }")
+    write_artifact(tmp_path, "shapes", 3)
+    write_artifact(tmp_path, "shapes", 4)
+    (tmp_path / "shapes" / "classes.txt").write_text("round\nsquare\nfivefold\n")
+    (tmp_path / "shapes" / "strata.toml").write_text("labels = { stable = 3, gone = 9 }\nlabel_file = 'classes.txt'")
+    with serving(tmp_path) as server:
+        assert server.models == "digits:2, digits:10, shapes:3, shapes:4"
+        assert "model letters: " in server.log
+        assert "expected a field that is honored, received 'optimization'" in server.log
+        stubs = connect(server.grpc)
+        image = np.ones((1, SIDE, SIDE, 1), np.float32)
+        request = inference_pb2.PredictRequest(tensors=wire_tensors(image), top_k=3)
+        request.model.name = "digits"
+        assert stubs.predict(request).model.version == "10"
+        request.model.name, request.model.version = "shapes", "stable"
+        answer = stubs.predict(request)
+        assert answer.model.version == "3"
+        assert {label.name for label in answer.predictions[0].labels} == {"round", "square", "fivefold"}
+        request.model.version = "gone"
+        with pytest.raises(
+            grpc.RpcError, match="unknown version 9, which is the label 'gone', of model 'shapes'; served: 3, 4"
+        ):
+            stubs.predict(request)
+        stubs.channel.close()

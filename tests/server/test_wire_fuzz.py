@@ -61,10 +61,12 @@ class Outcomes:
     codes: Counter[str] = field(default_factory=Counter)
     defects: list[str] = field(default_factory=list)
     """Requests with answers that none should have, each so that it can go into the corpus."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, path: str, bodies: list[bytes], code: str, details: str, seconds: float) -> None:
         """Count an answer."""
-        self.codes[code] += 1
+        with self.lock:
+            self.codes[code] += 1
         if code in DEFECTS or "internal error" in details or "Traceback" in details or seconds > WAIT_S / 2:
             answer = f"{code} {details!r} after {seconds:.1f} s"
             self.defects.append(json.dumps({"path": path, "bodies": [body.hex() for body in bodies], "why": answer}))
@@ -146,16 +148,18 @@ def seeds() -> dict[type[Message], list[Message]]:
     return by_kind
 
 
-def send(channel: grpc.Channel, path: str, bodies: list[bytes], outcomes: Outcomes) -> None:
-    """Send requests on one call, and note what came of it."""
-    method = METHODS[path]
+def send(channel: grpc.Channel, path: str, bodies: list[bytes], outcomes: Outcomes) -> int:
+    """Send requests on one call, note what came of it, and return how many were answered."""
+    method, answered = METHODS[path], 0
     start = time.monotonic()
     try:
         for body in answers(channel, path, bodies):
             outcomes.note(path, bodies, *read(method, body), time.monotonic() - start)
-    except grpc.RpcError as error:
-        details = error.details() or ""
-        outcomes.note(path, bodies, error.code().name, details, time.monotonic() - start)
+            answered += 1
+    except grpc.RpcError as error:  # it ends a stream: what came behind it is not answered
+        outcomes.note(path, bodies, error.code().name, error.details() or "", time.monotonic() - start)
+        answered += 1
+    return answered
 
 
 def answers(channel: grpc.Channel, path: str, bodies: list[bytes]) -> Iterator[bytes]:
@@ -198,8 +202,7 @@ def fuzz(server: ServerProcess, count: int, seed: int) -> Outcomes:
                 kind = GetMessageClass(METHODS[path].input_type)
                 several = 1 + mutator.choose([1] * 8) if METHODS[path].client_streaming else 1
                 bodies = [mutator.mutate(known.get(kind) or [kind()]) for _ in range(several)]
-                send(channel, path, bodies, outcomes)
-                sent += several
+                sent += send(channel, path, bodies, outcomes)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(CONNECTIONS)]
     for thread in threads:
