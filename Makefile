@@ -40,7 +40,7 @@ test: setup ## Run the tests, with a real server on a free port
 	$(BIN)/python -m pytest $(TESTS)
 
 .PHONY: test-full
-test-full: setup ## Run the heavy tests: large networks, every layer of each, about ten minutes
+test-full: setup ## Run the heavy tests: large networks, every layer of each, a hundred thousand requests made wrong, minutes
 	$(BIN)/python -m pytest -m full_size $(TESTS)
 
 .PHONY: check
