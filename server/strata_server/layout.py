@@ -4,6 +4,7 @@ Others write there while it is read: whatever vanishes meanwhile is not there. L
 (`stable -> 3`); one that leads out of it, or nowhere, makes what it stands for unusable, with that as the reason.
 """
 
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -159,8 +160,10 @@ def _find_artifact(root: Path, folder: Path) -> Path:
 
 
 def _check_way(root: Path, path: Path) -> None:
-    """Refuse a link that leads out of the repository, or nowhere."""
+    """Refuse a link that leads out of the repository, or nowhere; the folder it lies in has been checked before."""
     try:
+        if not path.is_symlink() and path.exists():  # resolving takes longer than all else
+            return
         target = path.resolve(strict=True)
     except FileNotFoundError as error:
         if path.is_symlink():
@@ -174,17 +177,21 @@ def _check_way(root: Path, path: Path) -> None:
 
 def _list(folder: Path) -> list[str]:
     """Return the names in a folder, in order, without hidden ones."""
-    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if not entry.name.startswith("."))
 
 
 def _fingerprint(folder: Path) -> Fingerprint:
     """Return what tells whether the files in a folder are still the same."""
     prints = []
-    for name in _list(folder):
-        try:
-            status = (folder / name).stat()
-        except OSError:  # vanished, or a link that leads nowhere
-            continue
-        if stat.S_ISREG(status.st_mode):
-            prints.append((name, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(prints)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            try:
+                status = entry.stat()
+            except OSError:  # vanished, or a link that leads nowhere
+                continue
+            if stat.S_ISREG(status.st_mode):
+                prints.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(prints))
