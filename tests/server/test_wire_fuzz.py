@@ -2,16 +2,19 @@
 
 import io
 import json
+import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
 import numpy as np
+import onnx
 import psutil
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer, write_artifact
@@ -21,6 +24,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from mutations import Mutator
+from onnx import TensorProto, helper
 from PIL import Image
 from processes import ServerProcess, serving
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
@@ -42,15 +46,18 @@ CONNECTIONS = 4
 # Measured: 2 MiB. Slices are bounded by --slice-memory, what is remembered of requests by a number; the allocator keeps
 # pages of threads that were busy at the same time.
 GROWTH_BYTES = 16 * 2**20
+REGION_BYTES = 4096
+MEMORY = f"strata-fuzz-{os.getpid()}"
 WORDS = (
     "", "tiny", "1", "12", "0", "-1", "999999999999999999999", "stable", "image", "double", "flat", "scores", "predictions",
-    "FP32", "FP16", "BF16", "INT64", "UINT8", "BOOL", "BYTES", "TYPE_FP32", "timeout", "priority", "classification",
+    "mixed", "ints", "flags", "halves", "negated", "singles", "FP32", "FP16", "BF16", "INT64", "UINT8", "BOOL", "BYTES", "TYPE_FP32", "timeout", "priority", "classification",
     "binary_data_output", "sequence_id", "sequence_start", "shared_memory_region", "shared_memory_offset",
     "shared_memory_byte_size", "log_verbose_level", "log_info", "trace_level", "trace_rate", "log_file", "config",
     "file:1/model.onnx", "inference.GRPCInferenceService", "strata.v1.InferenceService", "strata/v1/catalog.proto",
-    "../../etc/passwd", "/strata_none", "\0", "%s%n", "<b>", "señal", "\U0001f600", "x" * 127, "x" * 5000,
+    "../../etc/passwd", f"/{MEMORY}", "region", "\0", "%s%n", "<b>", "señal", "\U0001f600", "x" * 127, "x" * 5000,
 )  # fmt: skip
 
+TINY = catalog_pb2.ModelReference(name="tiny", version="1")
 IMAGE = np.random.default_rng(3).random((2, SIDE, SIDE, 1), np.float32)
 
 
@@ -95,9 +102,53 @@ def typed_request() -> oip.ModelInferRequest:
     return request
 
 
+def mixed_model() -> onnx.ModelProto:
+    """Return a network with an input and an output of each of three types."""
+    kinds = {"ints": TensorProto.INT64, "flags": TensorProto.BOOL, "halves": TensorProto.FLOAT16}
+    nodes = [
+        helper.make_node("Neg", ["ints"], ["negated"]),
+        helper.make_node("Not", ["flags"], ["opposed"]),
+        helper.make_node("Cast", ["halves"], ["singles"], to=TensorProto.FLOAT),
+    ]
+    outputs = {"negated": TensorProto.INT64, "opposed": TensorProto.BOOL, "singles": TensorProto.FLOAT}
+    inputs, answers = (
+        [helper.make_tensor_value_info(name, kind, ["rows", 2]) for name, kind in each.items()]
+        for each in (kinds, outputs)
+    )
+    graph = helper.make_graph(nodes, "mixed", inputs, answers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def mixed_request(*, raw: bool) -> oip.ModelInferRequest:
+    """Return a request for it; half precision travels in raw bytes alone."""
+    request = oip.ModelInferRequest(model_name="mixed")
+    ints = request.inputs.add(name="ints", datatype="INT64", shape=[1, 2])
+    flags = request.inputs.add(name="flags", datatype="BOOL", shape=[1, 2])
+    if raw:
+        request.inputs.add(name="halves", datatype="FP16", shape=[1, 2])
+        request.raw_input_contents.extend([bytes(16), b"\1\0", bytes(4)])
+        return request
+    ints.contents.int64_contents.extend([1, -(2**63)])
+    flags.contents.bool_contents.extend([True, False])
+    request.outputs.add(name="negated")
+    request.outputs.add(name="opposed")
+    return request
+
+
+def shared_request() -> oip.ModelInferRequest:
+    """Return a request whose input and output lie in shared memory."""
+    request = oip.ModelInferRequest(model_name="tiny")
+    request.inputs.add(name="image", datatype="FP32", shape=IMAGE.shape)
+    request.outputs.add(name="scores")
+    for tensor, offset, size in ((request.inputs[0], 0, IMAGE.nbytes), (request.outputs[0], 1024, 24)):
+        tensor.parameters["shared_memory_region"].string_param = "region"
+        tensor.parameters["shared_memory_offset"].int64_param = offset
+        tensor.parameters["shared_memory_byte_size"].int64_param = size
+    return request
+
+
 def activations_request() -> inference_pb2.GetActivationsRequest:
-    request = inference_pb2.GetActivationsRequest(tensors=tensors(IMAGE), layers=["double", "scores"])
-    request.model.name = "tiny"
+    request = inference_pb2.GetActivationsRequest(model=TINY, tensors=tensors(IMAGE), layers=["double", "scores"])
     request.reduction.pooling = inference_pb2.POOLING_MEAN
     request.layer_reductions["scores"].top_channels = 2
     return request
@@ -105,19 +156,18 @@ def activations_request() -> inference_pb2.GetActivationsRequest:
 
 def seeds() -> dict[type[Message], list[Message]]:
     """Return valid requests, by their kind."""
-    model = catalog_pb2.ModelReference(name="tiny", version="1")
     entered = tensor_pb2.Tensors(tensors=[*tensors(IMAGE.reshape(2, -1), name="flat").tensors])
-    predict = inference_pb2.PredictRequest(model=model, tensors=tensors(IMAGE), top_k=2)
-    picture = inference_pb2.PredictRequest(images=tensor_pb2.Images(encoded=[png()]), top_k=1)
-    entering = inference_pb2.GetActivationsRequest(tensors=entered, layers=["predictions"])
+    predict = inference_pb2.PredictRequest(model=TINY, tensors=tensors(IMAGE), top_k=2)
+    picture = inference_pb2.PredictRequest(model=TINY, images=tensor_pb2.Images(encoded=[png()]), top_k=1)
+    entering = inference_pb2.GetActivationsRequest(model=TINY, tensors=entered, layers=["predictions"])
     load = oip.RepositoryModelLoadRequest(model_name="tiny")
     log = oip.LogSettingsRequest()
     log.settings["log_verbose_level"].uint32_param = 0
     trace = oip.TraceSettingRequest(model_name="tiny")
     trace.settings["trace_level"].value.append("OFF")
-    region = oip.SystemSharedMemoryRegisterRequest(name="region", key="/strata_none", byte_size=64)
+    region = oip.SystemSharedMemoryRegisterRequest(name="region", key=f"/{MEMORY}", byte_size=REGION_BYTES)
     messages: list[Message] = [
-        catalog_pb2.DescribeModelRequest(model=model),
+        catalog_pb2.DescribeModelRequest(model=TINY),
         predict,
         picture,
         activations_request(),
@@ -126,6 +176,9 @@ def seeds() -> dict[type[Message], list[Message]]:
         inference_pb2.StreamRequest(id="2", get_activations=activations_request()),
         infer_request(),
         typed_request(),
+        shared_request(),
+        mixed_request(raw=True),
+        mixed_request(raw=False),
         oip.ModelReadyRequest(name="tiny", version="1"),
         oip.ModelMetadataRequest(name="tiny"),
         oip.ModelConfigRequest(name="tiny", version="12"),
@@ -223,7 +276,9 @@ def check_normal(server: ServerProcess) -> None:
     response = stubs.infer(infer_request())
     scores = np.frombuffer(response.raw_output_contents[0], np.float32).reshape(2, -1)
     assert_close(scores, tiny_answer(IMAGE)["scores"])
-    assert len(stubs.predict(inference_pb2.PredictRequest(tensors=tensors(IMAGE), top_k=1)).predictions) == 2
+    assert (
+        len(stubs.predict(inference_pb2.PredictRequest(model=TINY, tensors=tensors(IMAGE), top_k=1)).predictions) == 2
+    )
     stubs.channel.close()
 
 
@@ -242,8 +297,15 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     models = tmp_path_factory.mktemp("models")
     write_artifact(models, version=1)
     write_artifact(models, version=12)
-    with serving(models, "--transport", request.param, "--slice-memory", "16MiB") as server:
-        yield server
+    write_artifact(models, "mixed", model=mixed_model(), manifest="")
+    memory = SharedMemory(MEMORY, create=True, size=REGION_BYTES)
+    flags = ("--transport", request.param, "--slice-memory", "16MiB")
+    try:
+        with serving(models, *flags) as server:
+            yield server
+    finally:
+        memory.close()
+        memory.unlink()
 
 
 def test_every_rpc_that_the_server_names_is_asked(server: ServerProcess) -> None:
