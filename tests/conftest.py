@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from artifacts import write_artifact
 from processes import BIN, ServerProcess, serving
+from typed_models import write_typed
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     write_artifact(models, version=1)
     write_artifact(models, version=12)
     with serving(models) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Serve networks of all types of elements; what arrives within 20 ms runs together."""
+    models = tmp_path_factory.mktemp("typed") / "models"
+    write_typed(models)
+    with serving(models, "--max-message-bytes", str(2**20), "--batch-wait-us", "20000") as server:
         yield server
 
 

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from strata_server.elements import BFLOAT16
 from strata_server.errors import InvalidArgument, unknown
 
 
@@ -48,6 +49,8 @@ class Catalog:
         self.layers = tuple(self._layers.values())
         self.inputs = tuple(self.find(name) for name in inputs)
         self.default_exits = tuple(layer for layer in self.layers if layer.default_exit)
+        self.bfloat16s = frozenset(layer.name for layer in self.layers if layer.dtype == BFLOAT16)
+        """The names of those whose values onnxruntime takes and gives in another type only."""
 
     def find(self, name: str) -> Layer:
         """Return a layer by its name.

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 
 from strata_server.catalog import Catalog, Layer
+from strata_server.elements import STRING, is_float
 from strata_server.errors import ArtifactError, quote_all
 from strata_server.figures import Shapes, count_multiply_adds, count_parameters, measure_depths
 from strata_server.geometry import measure_geometry
@@ -17,7 +18,7 @@ _LARGEST_FIGURE = 2**62
 
 
 def derive_catalog(graph: Graph) -> Catalog:
-    """Return the layers of a graph under the names of its tensors: inputs, floating-point tensors, outputs.
+    """Return the layers of a graph under the names of its tensors: inputs, outputs, and all of floats or text.
 
     They are ordered by depth, then as in the file. Multiply-adds are for one row: with the first size of every
     input, where it is open, taken as 1. Where all inputs have the same fixed first size n, they are divided by n if
@@ -25,7 +26,7 @@ def derive_catalog(graph: Graph) -> Catalog:
     has whose output is no layer (a quantized one) counts in the first layer that follows from it.
 
     Raises:
-        ArtifactError: there is no input or no output that can be served, an input has a type that numpy has not, or
+        ArtifactError: there is no input or no output that can be served, an input has a type that cannot be sent, or
             the figures are beyond any network's; the message names the tensors.
     """
     inputs = tuple(dict.fromkeys(graph.inputs))
@@ -81,7 +82,8 @@ def _check_inputs(graph: Graph, inputs: tuple[str, ...]) -> None:
     unknown = [name for name in inputs if graph.tensor(name).dtype is None]
     if unknown:
         raise ArtifactError(
-            f"its inputs {quote_all(unknown)} are no tensors of a type that can be sent; expected numbers or booleans"
+            f"its inputs {quote_all(unknown)} are no tensors of a type that can be sent; "
+            "expected numbers, booleans or strings"
         )
 
 
@@ -93,14 +95,14 @@ def _find_exits(graph: Graph) -> frozenset[str]:
     if not exits:
         raise ArtifactError(
             f"none of its outputs can be served: {quote_all(graph.outputs)}; "
-            "expected a tensor of numbers or booleans that follows from an input"
+            "expected a tensor of numbers, booleans or strings that follows from an input"
         )
     return exits
 
 
 def _is_layer(graph: Graph, name: str, exits: frozenset[str]) -> bool:
     dtype = graph.tensor(name).dtype
-    return name in exits or (name in graph.varying and dtype is not None and dtype.kind == "f")
+    return name in exits or (name in graph.varying and dtype is not None and (is_float(dtype) or dtype == STRING))
 
 
 def _sizes(tensor: Tensor) -> tuple[int, ...] | None:

@@ -4,13 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
 
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
+from strata_server.elements import STRING, ElementType, is_float, is_ordered, name_type
 from strata_server.errors import InvalidArgument, NotFound, OverLimit, StrataError, quote, quote_all
 from strata_server.images import Pictures, preprocess_images
 from strata_server.labels import Label, name_labels, rank_labels
@@ -21,13 +22,13 @@ from strata_server.reductions import WHOLE, Reduction, check_reduction, check_si
 from strata_server.repository import Repository
 from strata_server.settings import Limits
 from strata_server.slicing import Part
-from strata_server.tensors import Array, describe
+from strata_server.tensors import Array, count_bytes, describe, narrow
 from strata_server.version import Version
 
 # Plans of requests that differ in their shapes or in what they ask for.
 _REMEMBERED = 4096
 
-Signature = tuple[tuple[str, tuple[int, ...], np.dtype[np.generic]], ...]
+Signature = tuple[tuple[str, tuple[int, ...], ElementType], ...]
 """What enters: names, shapes and types."""
 Inputs = Mapping[str, Array] | Pictures
 """What enters: arrays by the names of inputs or layers, the empty name for a model's only input; or pictures."""
@@ -107,7 +108,7 @@ class Engine:
                 _check_labels(exits, top_k)
             task = self._enter(version, inputs, tuple([layer.name for layer in exits]), (), deadline, priority)
             if not top_k:
-                return Question(task, partial(Answer, version))
+                return self._ask(task)
             top_k = min(top_k, _shape(exits[0])[1])
             check_labels_price(task.plan.rows, version.classes, top_k, self._limits.max_message_bytes)
             _check_finite(task.entries, "labels need numbers that are finite")
@@ -139,7 +140,7 @@ class Engine:
         with naming(version):
             task = self._enter(version, inputs, tuple(layers), asked, deadline, priority)
         if all(each is WHOLE for each in asked):
-            return Question(task, partial(Answer, version))
+            return self._ask(task)
         return Question(task, partial(self._reduce, version, dict(zip(layers, asked, strict=True)), task.plan.figures))
 
     def _enter(
@@ -155,8 +156,23 @@ class Engine:
             _find_exits(version, layers)  # before the work of decoding
             inputs = self._preprocess(version, inputs.encoded, deadline)
         entries = _name_entries(version, inputs)
+        if version.catalog.bfloat16s:
+            entries = _narrow_entries(version, entries)
         signature = tuple([(name, value.shape, value.dtype) for name, value in entries.items()])
-        return Task(self._plan(version, signature, layers, asked), entries, deadline, priority)
+        plan = self._plan(version, signature, layers, asked)
+        if plan.takes_strings:
+            plan = replace(plan, entry_bytes=sum(map(count_bytes, entries.values())))
+        return Task(plan, entries, deadline, priority)
+
+    def _ask(self, task: Task) -> Question:
+        """Return the question whose answer are the activations as they are."""
+        version = task.plan.version
+        return Question(task, partial(Answer, version) if task.plan.is_sized else partial(self._weigh, version))
+
+    def _weigh(self, version: Version, values: dict[str, Array]) -> Answer:
+        """Return activations that only the run has told the size of."""
+        check_bytes(1, sum(map(count_bytes, values.values())), list(values), self._limits.max_message_bytes)
+        return Answer(version, values)
 
     def _preprocess(self, version: Version, encoded: list[bytes], deadline: Deadline) -> dict[str, Array]:
         rule = version.preprocessing
@@ -221,6 +237,11 @@ class Engine:
             line=(version, frozenset((name, shape[1:] if batches else shape) for name, shape, _ in entering)),
             group=(part, frozenset(figures.items())),
             batches=batches,
+            takes_strings=any(dtype == STRING for _, _, dtype in signature),
+            is_sized=not any(
+                layer.dtype == STRING or (layer.name not in shapes and price.shapes[layer.name] is None)
+                for layer in exits
+            ),
         )
 
     def _reduce(
@@ -247,7 +268,7 @@ class Engine:
                 top_k = reduced.channels.shape[1]
                 check_labels_price(len(value), version.classes, top_k, self._limits.max_message_bytes)
                 answer.labels.extend(name_labels(reduced.value, reduced.channels, version.classes))
-        sent = sum(array.nbytes for array in (*answer.activations.values(), *answer.channels.values()))
+        sent = sum(map(count_bytes, (*answer.activations.values(), *answer.channels.values())))
         check_bytes(1, sent, list(values), self._limits.max_message_bytes)  # of some shapes only the run tells
         return answer
 
@@ -293,9 +314,9 @@ def _check_labels(exits: Sequence[Layer], top_k: int) -> None:
     if top_k < 0:
         raise InvalidArgument(f"expected top_k of 0 or more, received {top_k}")
     shape = _shape(exits[0])
-    if len(exits) != 1 or len(shape) != 2 or shape[1] < 1:
+    if len(exits) != 1 or len(shape) != 2 or shape[1] < 1 or not is_ordered(exits[0].dtype):
         names = quote_all(_names(exits))
-        raise InvalidArgument(f"labels need one default exit of shape (-1, classes); this model has {names}")
+        raise InvalidArgument(f"labels need one default exit of numbers of shape (-1, classes); this model has {names}")
 
 
 def _check_reduction(version: Version, layer: Layer, reduction: Reduction) -> None:
@@ -316,13 +337,27 @@ def _name_entries(version: Version, inputs: Mapping[str, Array]) -> Mapping[str,
     return entries
 
 
-def _check_entry(layer: Layer, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+def _narrow_entries(version: Version, entries: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Return what enters, with float32 values that come for a layer of bfloat16 as such.
+
+    Who asks for its activation without a type of numpy's for it gets float32, and may send that back.
+    """
+    bfloat16s = version.catalog.bfloat16s
+    return {
+        name: narrow(name, value) if name in bfloat16s and value.dtype == np.float32 else value
+        for name, value in entries.items()
+    }
+
+
+def _check_entry(layer: Layer, shape: tuple[int, ...], dtype: ElementType) -> None:
     fits = layer.shape is None or (
         len(shape) == len(layer.shape)
         and all(size in {-1, received} for size, received in zip(layer.shape, shape, strict=True))
     )
     if not fits or dtype != layer.dtype:
-        expected = f"{layer.dtype.name} of any shape" if layer.shape is None else describe(layer.shape, layer.dtype)
+        expected = (
+            f"{name_type(layer.dtype)} of any shape" if layer.shape is None else describe(layer.shape, layer.dtype)
+        )
         raise InvalidArgument(f"{quote(layer.name)}: expected {expected}, received {describe(shape, dtype)}")
 
 
@@ -341,7 +376,7 @@ def _refuse_idle(version: Version, part: Part, entries: Iterable[str], exits: Se
 
 def _check_finite(values: Mapping[str, Array], problem: str) -> None:
     for name, value in values.items():
-        if not np.issubdtype(value.dtype, np.inexact):
+        if not is_float(value.dtype):
             continue
         bad = ~np.isfinite(value)
         if bad.any():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 import onnx
 
 from strata_server.attributes import read_int, read_text
+from strata_server.elements import is_float
 from strata_server.graph import Graph
 
 Shapes = Callable[[str], tuple[int, ...] | None]
@@ -223,4 +224,4 @@ def _is_float(graph: Graph, name: str) -> bool:
     if name in graph.weights:
         return graph.weights[name].data_type in _FLOATS
     dtype = graph.tensor(name).dtype
-    return dtype is not None and dtype.kind == "f"
+    return dtype is not None and is_float(dtype)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from strata_server.elements import BFLOAT16, STRING, ElementType, held_bytes
 from strata_server.errors import ArtifactError, quote
 
 # Far more than any network has, and few enough to be walked in a second.
@@ -31,7 +32,7 @@ class Tensor:
 
     name: str
     dtype: np.dtype[np.generic] | None
-    """None for what numpy has no type for, and where inference knows none."""
+    """None for what has no type here (`elements`), and where inference knows none."""
     shape: Shape | None
     """None where not even the number of dimensions is known."""
 
@@ -100,7 +101,7 @@ class Graph:
             count = 1
             for size in tensor.shape:
                 count *= size if isinstance(size, int) else 1
-            itemsize = tensor.dtype.itemsize if tensor.dtype else 1
+            itemsize = held_bytes(tensor.dtype) if tensor.dtype else 1
             if count * itemsize > _MOST_TENSOR_BYTES:
                 raise ArtifactError(
                     f"its tensor {quote(tensor.name)} has {count * itemsize} bytes; "
@@ -242,8 +243,13 @@ def _read_tensor(info: onnx.ValueInfoProto) -> Tensor:
     return Tensor(info.name, _read_dtype(kind.elem_type), shape)
 
 
+_SPECIAL: Mapping[int, ElementType] = {onnx.TensorProto.BFLOAT16: BFLOAT16, onnx.TensorProto.STRING: STRING}
+
+
 def _read_dtype(element: int) -> np.dtype[np.generic] | None:
-    """Return numpy's type for an element type of ONNX; None for strings, and for what numpy itself has not."""
+    """Return the type for an element type of ONNX; None for one that cannot be sent, such as float8 or complex."""
+    if element in _SPECIAL:
+        return _SPECIAL[element]
     if element not in helper.get_all_tensor_dtypes():
         return None
     dtype = np.dtype(helper.tensor_dtype_to_np_dtype(element))

@@ -19,9 +19,9 @@ POINTWISE = frozenset(
     """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast CastLike Ceil Celu
     Clip Cos Cosh DequantizeLinear Div Dropout Elu Equal Erf Exp Expand FastGelu Floor Gelu Greater GreaterOrEqual
-    HardSigmoid HardSwish Identity IsInf IsNaN LRN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or
-    PRelu Pow QuantizeLinear QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt
-    Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
+    HardSigmoid HardSwish Identity IsInf IsNaN LRN LabelEncoder LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod
+    Mul Neg Not Or PRelu Pow QuantizeLinear QuickGelu Reciprocal RegexFullMatch Relu Round Selu Shrink Sigmoid Sign Sin
+    Sinh Softplus Softsign Sqrt StringConcat Sub Sum Swish Tan Tanh ThresholdedRelu Where Xor
     """.split()  # noqa: SIM905 - a name a line would fill pages
 )
 REDUCING = frozenset(

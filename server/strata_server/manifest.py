@@ -5,9 +5,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from google.protobuf import json_format
-from strata.v1 import catalog_pb2, manifest_pb2, tensor_pb2
+from strata.v1 import catalog_pb2, manifest_pb2
 
 from strata_server.catalog import Catalog, Layer
+from strata_server.data_types import DTYPES
+from strata_server.elements import ElementType
 from strata_server.errors import ArtifactError, NotFound, quote
 from strata_server.images import Color, Preprocessing, Resampling
 
@@ -113,11 +115,10 @@ def _read_layer(message: catalog_pb2.Layer) -> Layer:
     return layer
 
 
-def _read_dtype(layer: catalog_pb2.Layer) -> np.dtype[np.generic]:
-    known = tensor_pb2.DataType.values()
-    if layer.data_type not in known or layer.data_type == tensor_pb2.DATA_TYPE_UNSPECIFIED:
+def _read_dtype(layer: catalog_pb2.Layer) -> ElementType:
+    if layer.data_type not in DTYPES:
         raise ArtifactError(f"its manifest gives layer {quote(layer.name)} no data type")
-    return np.dtype(tensor_pb2.DataType.Name(layer.data_type).removeprefix("DATA_TYPE_").lower())
+    return DTYPES[layer.data_type]
 
 
 def _refuse_twice(what: str, names: Sequence[str]) -> None:

@@ -38,6 +38,10 @@ class Plan:
     """Those of one line with the same one ask for the same."""
     batches: bool
     """Whether each row is computed from the same row of what enters alone."""
+    takes_strings: bool = False
+    """Whether strings enter: only they themselves tell how many bytes they have, which `entry_bytes` is then of."""
+    is_sized: bool = True
+    """Whether the size of the answer is known before the run: not where strings leave, or a shape is open."""
 
 
 @dataclass(eq=False, slots=True)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from strata_server.elements import held_bytes
 from strata_server.errors import OverLimit, quote_all
 from strata_server.figures import count_multiply_adds
 from strata_server.graph import Graph
@@ -38,7 +39,7 @@ def reckon(graph: Graph, part: Part, shape: Callable[[str], Known]) -> Price:
 
     def count_bytes(name: str) -> int:
         tensor, known = graph.tensor(name), shape(name)
-        return 0 if tensor.dtype is None or known is None else math.prod(known) * tensor.dtype.itemsize
+        return 0 if tensor.dtype is None or known is None else math.prod(known) * held_bytes(tensor.dtype)
 
     multiply_adds = largest = 0
     for place in part.nodes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from strata_server.elements import wide_type
 from strata_server.reductions import INDEX, Pooling, Reduction, check_sizes, space_axes
 from strata_server.tensors import Array
 
@@ -49,11 +50,12 @@ def summarize(name: str, reduction: Reduction, value: Array, channel_axis: int) 
     ranges = reduction.ranges(value.ndim, channel_axis)
     if ranges:
         value = value[tuple(slice(*ranges.get(axis, (None, None))) for axis in range(value.ndim))]
-    space = space_axes(value.ndim, channel_axis)
+    if not reduction.takes_figures:
+        return value
+    space, wide = space_axes(value.ndim, channel_axis), _widen(value)
     with np.errstate(all="ignore"):  # NaN, infinities and what becomes one are data
-        if reduction.pooling:
-            return _pool(reduction.pooling, value, space)
-        return _describe(value, space) if reduction.statistics else value
+        figures = _pool(reduction.pooling, wide, space) if reduction.pooling else _describe(wide, space)
+        return figures.astype(value.dtype, copy=False)
 
 
 def finish(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
@@ -63,11 +65,16 @@ def finish(reduction: Reduction, value: Array, channel_axis: int) -> Reduced:
     axis = 1 if reduction.pooling else channel_axis
     channels = None
     if reduction.top:
-        best = _find_best(value, reduction.top, axis)
+        best = _find_best(_widen(value), reduction.top, axis)
         value = np.take_along_axis(value, best, axis)
         channels = (best + (reduction.channels or (0,))[0]).astype(INDEX)
     with np.errstate(all="ignore"):  # an overflow is data as well
         return Reduced(value.astype(np.float16, copy=False) if reduction.half else value, channels)
+
+
+def _widen(value: Array) -> Array:
+    """Return values in a type that numpy has sums and an order for."""
+    return value.astype(wide_type(value.dtype), copy=False)
 
 
 def _pool(pooling: Pooling, value: Array, space: tuple[int, ...]) -> Array:

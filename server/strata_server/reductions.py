@@ -6,6 +6,7 @@ from enum import Enum
 
 import numpy as np
 
+from strata_server.elements import STRING, ElementType, is_float, is_ordered, sent_bytes
 from strata_server.errors import InvalidArgument, quote
 
 INDEX = np.dtype(np.int32)
@@ -82,7 +83,7 @@ _EXCLUSIVE = (
 
 
 def applicable_steps(
-    shape: tuple[int, ...] | None, channel_axis: int, dtype: np.dtype[np.generic], *, is_prediction: bool
+    shape: tuple[int, ...] | None, channel_axis: int, dtype: ElementType, *, is_prediction: bool
 ) -> tuple[Step, ...]:
     """Return the steps that a layer has.
 
@@ -90,13 +91,13 @@ def applicable_steps(
         shape: -1 for an open size; None where not even the number of dimensions is known.
         channel_axis: the dimension that counts the channels; 0 where none is known.
         dtype: the type of its elements. A mean of integers is none of them, so only floats have pooling and
-            statistics; what has no order has no top channels.
+            statistics; what has no order has no top channels, and strings have no reduction at all.
         is_prediction: whether the layer is the only default exit.
     """
-    floating = dtype.kind == "f"
-    channeled = shape is not None and channel_axis > 0
+    floating = is_float(dtype)
+    channeled = shape is not None and channel_axis > 0 and dtype != STRING
     spacious = channeled and bool(space_axes(len(shape or ()), channel_axis))
-    ordered = channeled and dtype.kind in "biuf"
+    ordered = channeled and is_ordered(dtype)
     has = {
         Step.CHANNELS: channeled,
         Step.SPACE: spacious,
@@ -119,7 +120,7 @@ def check_reduction(
     reduction: Reduction,
     shape: tuple[int, ...] | None,
     channel_axis: int,
-    dtype: np.dtype[np.generic],
+    dtype: ElementType,
     *,
     is_prediction: bool,
 ) -> None:
@@ -182,13 +183,13 @@ def reduced_shape(reduction: Reduction, shape: tuple[int, ...], channel_axis: in
     return (sizes[0], sizes[channel_axis]) if reduction.pooling else tuple(sizes.values())
 
 
-def reduced_dtype(reduction: Reduction, dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
+def reduced_dtype(reduction: Reduction, dtype: ElementType) -> ElementType:
     """Return the type of what is sent for an activation of this type."""
     return np.dtype(np.float16) if reduction.half else dtype
 
 
-def reduced_bytes(reduction: Reduction, shape: tuple[int, ...], channel_axis: int, dtype: np.dtype[np.generic]) -> int:
+def reduced_bytes(reduction: Reduction, shape: tuple[int, ...], channel_axis: int, dtype: ElementType) -> int:
     """Return the bytes that are sent for an activation, the indices of the top channels included."""
     beside = INDEX.itemsize if reduction.top else 0
-    element = reduced_dtype(reduction, dtype).itemsize + beside
+    element = sent_bytes(reduced_dtype(reduction, dtype)) + beside
     return math.prod(reduced_shape(reduction, shape, channel_axis)) * element

@@ -37,7 +37,7 @@ _FLATTENED_AXIS = 1
 _MOVING = frozenset({"Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _SIZES = frozenset({"Shape", "Size"})
 _MIXING = frozenset({"Dropout"})  # pointwise, but for a mode in which it is random
-_DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})
+_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
 
 
 def are_independent(graph: Graph, part: Part) -> bool:

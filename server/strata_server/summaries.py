@@ -10,6 +10,7 @@ import onnxruntime
 from onnx import helper
 
 from strata_server.catalog import Layer
+from strata_server.elements import wide_type
 from strata_server.reductions import Pooling, Reduction, check_sizes, space_axes
 from strata_server.runtime import Runtime
 from strata_server.tensors import Array
@@ -36,7 +37,7 @@ class Summarizer:
         Args:
             layer: of a floating type.
             reduction: with pooling or statistics; what `check_reduction` has let pass.
-            value: (rows, ...), where it was computed.
+            value: (rows, ...), where it was computed; of bfloat16 widened, as it leaves a slice.
 
         Raises:
             InvalidArgument: a range beyond a size that only this value tells, or no place to take figures of.
@@ -50,10 +51,10 @@ class Summarizer:
             "starts": onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(bounds[:, 0])),
             "ends": onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(bounds[:, 1])),
         }
-        session = self._open(layer.dtype, len(shape), axis, reduction.pooling)
+        session = self._open(wide_type(layer.dtype), len(shape), axis, reduction.pooling)
         (figures,) = session.run_with_ort_values(["figures"], feeds)
         found: Array = figures.numpy()
-        return found
+        return found.astype(layer.dtype, copy=False)
 
     def _open_anew(
         self, dtype: np.dtype[np.generic], rank: int, axis: int, pooling: Pooling | None

@@ -10,10 +10,12 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
 from strata_server.artifact import Artifact
+from strata_server.borders import narrow_exits, outer_names, widen_borders, widen_entries
 from strata_server.catalog import Catalog, Layer
 from strata_server.configuration.agreement import check_settings
 from strata_server.configuration.model_settings import ModelSettings
 from strata_server.deadline import Deadline
+from strata_server.elements import STRING, held_bytes
 from strata_server.errors import ArtifactError, InvalidArgument, Unimplemented, quote_all
 from strata_server.figures import count_multiply_adds
 from strata_server.graph import Graph
@@ -157,8 +159,10 @@ class Version:
         random = np.random.default_rng(0)
         inputs = self.catalog.inputs
         shapes = [tuple(rows if size == -1 else size for size in _sizes(layer)) for layer in inputs]
+        numbers = (random.random(shape) for shape in shapes)
         values = {
-            layer.name: random.random(shape).astype(layer.dtype) for layer, shape in zip(inputs, shapes, strict=True)
+            layer.name: (number.astype(np.str_) if layer.dtype == STRING else number).astype(layer.dtype)
+            for layer, number in zip(inputs, numbers, strict=True)
         }
         session = self.open(part, Deadline())
         times = []
@@ -242,7 +246,7 @@ class Version:
         """Return the values of a part's exits; errors and arguments as in `run`."""
         computed = sorted(part.slice.exits)
         values = dict(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
-        return values if self.has_device else self.summarize(values, figures)
+        return values if self._summarizes_there(part) else self.summarize(values, figures)
 
     def summarize(self, values: Mapping[str, Array], figures: Mapping[str, Reduction]) -> dict[str, Array]:
         """Return activations, of some only the figures of a reduction.
@@ -303,7 +307,7 @@ class Version:
         return self._cost(part)
 
     def _make(self, part: Part, keep: Path | None = None) -> onnxruntime.InferenceSession:
-        model = self._slicer.cut(part).SerializeToString()
+        model = widen_borders(self._slicer.cut(part)).SerializeToString()
         return self._runtime.open(model, self._network.weights(part.weights), keep)
 
     def _make_and_keep(self, cache: SliceCache, part: Part) -> onnxruntime.InferenceSession:
@@ -324,13 +328,33 @@ class Version:
     ) -> list[Array]:
         values = {name: entries[name] for name in part.slice.entries}
         try:
-            if figures and self.has_device:
+            if figures and self._summarizes_there(part):
                 return self._run_on_device(session, values, exits, figures)
+            if self.catalog.bfloat16s:
+                return self._run_widened(session, values, exits)
             return list(session.run(exits, values))
+        except UnicodeDecodeError as error:
+            log.warning("model %s: a run to %s gave bytes that are no UTF-8", self.model, quote_all(exits))
+            raise Unimplemented(
+                f"model {self.model}: {quote_all(exits)} came out as strings that are no UTF-8"
+            ) from error
         except (ort.InvalidArgument, ort.RuntimeException, ort.Fail) as error:
             log.warning("model %s: a run to %s failed: %s", self.model, quote_all(exits), error)
             shapes = ", ".join(f"{quote_all([name])} {value.shape}" for name, value in sorted(values.items()))
             raise InvalidArgument(f"the network has no result for these values: {shapes}") from error
+
+    def _run_widened(
+        self, session: onnxruntime.InferenceSession, values: Mapping[str, Array], exits: list[str]
+    ) -> list[Array]:
+        bfloat16s = self.catalog.bfloat16s
+        results = session.run(outer_names(exits, bfloat16s), widen_entries(values, bfloat16s))
+        return narrow_exits(exits, results, bfloat16s)
+
+    def _summarizes_there(self, part: Part) -> bool:
+        """Say whether figures are taken where a part runs: not of one with strings, which no device holds."""
+        return self.has_device and all(
+            self.catalog.find(name).dtype != STRING for name in part.slice.entries | part.slice.exits
+        )
 
     def _run_on_device(
         self,
@@ -339,19 +363,21 @@ class Version:
         exits: list[str],
         figures: Mapping[str, Reduction],
     ) -> list[Array]:
+        bfloat16s = self.catalog.bfloat16s
         binding = session.io_binding()
-        for name, value in values.items():
+        for name, value in widen_entries(values, bfloat16s).items():
             binding.bind_cpu_input(name, value)
-        for name in exits:
-            binding.bind_output(name, self._runtime.device.name if name in figures else "cpu")
+        for name, outer in zip(exits, outer_names(exits, bfloat16s), strict=True):
+            binding.bind_output(outer, self._runtime.device.name if name in figures else "cpu")
         session.run_with_iobinding(binding)
         results = dict(zip(exits, binding.get_outputs(), strict=True))
-        return [
+        found = [
             self._summarizer.summarize(self.catalog.find(name), figures[name], result)
             if name in figures
             else result.numpy()
             for name, result in results.items()
         ]
+        return narrow_exits(exits, found, bfloat16s)
 
 
 def _is_by_rows(graph: Graph, catalog: Catalog, is_foreign: bool, part: Part) -> bool:
@@ -378,7 +404,7 @@ def _smallest_shape(graph: Graph, name: str) -> Known:
 
 def _count_bytes(graph: Graph, name: str) -> int:
     dtype = graph.tensor(name).dtype
-    return int(np.prod(_smallest_shape(graph, name) or (), dtype=object)) * (dtype.itemsize if dtype else 1)
+    return int(np.prod(_smallest_shape(graph, name) or (), dtype=object)) * (held_bytes(dtype) if dtype else 1)
 
 
 def _names(layers: Iterable[Layer]) -> list[str]:
@@ -390,5 +416,6 @@ def _sizes(layer: Layer) -> Shape:
 
 
 def _blank(layer: Layer, rows: int) -> Array:
-    """Return rows of zeros for an input."""
-    return np.zeros([rows if size == -1 else size for size in _sizes(layer)], layer.dtype)
+    """Return rows of zeros for an input, or of empty strings."""
+    shape = [rows if size == -1 else size for size in _sizes(layer)]
+    return np.full(shape, "", STRING) if layer.dtype == STRING else np.zeros(shape, layer.dtype)

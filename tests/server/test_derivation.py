@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper, parser
 from strata_server.catalog import Catalog, Layer, ReceptiveField
 from strata_server.derivation import derive_catalog
+from strata_server.elements import name_type
 from strata_server.errors import ArtifactError
 from strata_server.graph import Graph
 
@@ -346,16 +347,16 @@ def test_a_graph_without_inputs_is_refused() -> None:
 
 
 def test_inputs_that_cannot_be_sent_are_refused_by_name() -> None:
-    text = "net (float[N] x, string[N] words, bfloat16[N] b) => (float[] y) { y = Neg (x) }"
+    text = "net (float[N] x, float8e4m3fn[N] tiny, complex64[N] c) => (float[] y) { y = Neg (x) }"
     assert refusal(text) == (
-        "its inputs 'words', 'b' are no tensors of a type that can be sent; expected numbers or booleans"
+        "its inputs 'tiny', 'c' are no tensors of a type that can be sent; expected numbers, booleans or strings"
     )
 
 
 UNSERVABLE: dict[str, Any] = {
     "constant": ("net (float[N] x) => (float[] y) { z = Neg (x) y = Neg (w) }", "'y'"),
-    "text": ("net (float[N] x) => (string[] y) { y = Cast <to = 8> (x) z = Neg (w) }", "'y'"),
-    "both": ("net (float[N] x) => (float[] y, string[] t) { y = Neg (w) t = Cast <to = 8> (x) }", "'y', 't'"),
+    "float8": ("net (float[N] x) => (float8e4m3fn[] y) { y = Cast <to = 17> (x) z = Neg (w) }", "'y'"),
+    "both": ("net (float[N] x) => (float[] y, float8e4m3fn[] t) { y = Neg (w) t = Cast <to = 17> (x) }", "'y', 't'"),
 }
 
 
@@ -363,12 +364,24 @@ UNSERVABLE: dict[str, Any] = {
 def test_a_graph_without_an_output_that_can_be_served_is_refused(text: str, listed: str) -> None:
     assert refusal(text, w=weight(2)) == (
         f"none of its outputs can be served: {listed}; "
-        "expected a tensor of numbers or booleans that follows from an input"
+        "expected a tensor of numbers, booleans or strings that follows from an input"
     )
 
 
+def test_strings_and_bfloat16_are_layers() -> None:
+    catalog = derive(
+        "net (float[N] x) => (string[] t) { b = Cast <to = 16> (x) w = Cast <to = 1> (b) t = Cast <to = 8> (w) }"
+    )
+    assert [(layer.name, name_type(layer.dtype)) for layer in catalog.layers] == [
+        ("x", "float32"),
+        ("b", "bfloat16"),
+        ("w", "float32"),
+        ("t", "string"),
+    ]
+
+
 def test_an_output_that_cannot_be_served_does_not_keep_the_others_from_it() -> None:
-    catalog = derive("net (float[N] x) => (float[] y, string[] t) { y = Neg (x) t = Cast <to = 8> (x) }")
+    catalog = derive("net (float[N] x) => (float[] y, float8e4m3fn[] t) { y = Neg (x) t = Cast <to = 17> (x) }")
     assert names(catalog) == ["x", "y"]
 
 

@@ -281,7 +281,8 @@ ALL_BUT_LABELS = (Step.CHANNELS, Step.SPACE, Step.POOLING, Step.STATISTICS, Step
         ((-1, 10), 1, "float32", False, (Step.CHANNELS, Step.TOP_CHANNELS, Step.HALF)),
         ((-1, 10), 1, "float32", True, (Step.CHANNELS, Step.TOP_CHANNELS, Step.TOP_LABELS, Step.HALF)),
         (LAYER, 3, "float32", True, ALL_BUT_LABELS),
-        ((-1, 10), 1, "object", True, (Step.CHANNELS,)),
+        ((-1, 10), 1, "object", True, ()),
+        (LAYER, 3, "bfloat16", False, ALL_BUT_LABELS),
     ],
 )
 def test_a_layer_has_the_steps_that_mean_something_for_it(

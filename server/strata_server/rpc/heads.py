@@ -105,7 +105,9 @@ class Heads(Generic[Request]):
             return
         key = data[: place.start] + data[place.stop : values.start] + data[values.stop :]
         ((name, value),) = pending.question.task.entries.items()
-        if len(key) > _LONGEST_HEAD or value.dtype == np.bool_ or value.nbytes != values.stop - values.start:
+        if len(key) > _LONGEST_HEAD or not _is_plain(value) or value.nbytes != values.stop - values.start:
+            return
+        if not pending.question.task.plan.is_sized:  # what stands around its values differs each time
             return
         if len(heads) >= _REMEMBERED:
             heads.popitem(last=False)
@@ -113,6 +115,11 @@ class Heads(Generic[Request]):
             self._spans.clear()
         self._spans[len(data) - place.stop + place.start] = (value.nbytes, len(data) - values.stop)
         heads[key] = _Head(pending, name, value, self._form)
+
+
+def _is_plain(value: Array) -> bool:
+    """Say whether any bytes are an array of this type: not of booleans and strings, which are checked."""
+    return value.dtype != np.bool_ and not value.dtype.hasobject
 
 
 class _Head(Generic[Request]):

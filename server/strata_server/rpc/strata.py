@@ -3,10 +3,10 @@
 from dataclasses import asdict
 from functools import partial
 
-import numpy as np
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 
 from strata_server.catalog import Layer
+from strata_server.data_types import DTYPES, NAMES
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, Inputs, naming
 from strata_server.errors import InvalidArgument, StrataError, quote, unknown
@@ -22,17 +22,11 @@ from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
 
-_DTYPES = {
-    value.number: np.dtype(value.name.removeprefix("DATA_TYPE_").lower())
-    for value in tensor_pb2.DataType.DESCRIPTOR.values
-    if value.number != tensor_pb2.DATA_TYPE_UNSPECIFIED
-}
 _POOLINGS = {
     inference_pb2.POOLING_UNSPECIFIED: None,
     inference_pb2.POOLING_MEAN: Pooling.MEAN,
     inference_pb2.POOLING_MAX: Pooling.MAX,
 }
-_DATA_TYPES = {dtype: tensor_pb2.DataType.Name(number) for number, dtype in _DTYPES.items()}
 
 
 def strata_services(engine: Engine) -> dict[str, list[Method]]:
@@ -47,13 +41,13 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
             inference,
             engine,
             {
-                "Predict": Rpc(predict, is_heavy=_has_images),
+                "Predict": Rpc(predict, is_heavy=_is_heavy),
                 "GetActivations": Rpc(
                     get_activations,
-                    is_heavy=_has_images,
+                    is_heavy=_is_heavy,
                     shortcut=Heads(Form(_find_no_id, _find_values, _frame), engine.repository),
                 ),
-                "Stream": Rpc(stream, is_heavy=_streams_images, fail=_fail_in_stream),
+                "Stream": Rpc(stream, is_heavy=_streams_heavy, fail=_fail_in_stream),
             },
         ),
     }
@@ -131,7 +125,7 @@ def _frame(answer: Answer) -> Frame:
     model = inference_pb2.GetActivationsResponse(model=_write_reference(answer)).SerializeToString()
     marks = []
     for name, value in answer.activations.items():
-        tensor = tensor_pb2.Tensor(name=name, data_type=_DATA_TYPES[value.dtype], shape=value.shape).SerializeToString()
+        tensor = tensor_pb2.Tensor(name=name, data_type=NAMES[value.dtype], shape=value.shape).SerializeToString()
         if value.nbytes:
             tensor += write_length(tensor_pb2.Tensor.DATA_FIELD_NUMBER, value.nbytes)
         number = inference_pb2.GetActivationsResponse.ACTIVATIONS_FIELD_NUMBER
@@ -190,13 +184,15 @@ def _fail_in_stream(request: inference_pb2.StreamRequest, error: StrataError) ->
     )
 
 
-def _streams_images(request: inference_pb2.StreamRequest) -> bool:
-    return _has_images(request.predict) or _has_images(request.get_activations)
+def _streams_heavy(request: inference_pb2.StreamRequest) -> bool:
+    return _is_heavy(request.predict) or _is_heavy(request.get_activations)
 
 
-def _has_images(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> bool:
-    """Say whether pictures are to be decoded."""
-    return request.HasField("images")
+def _is_heavy(request: inference_pb2.PredictRequest | inference_pb2.GetActivationsRequest) -> bool:
+    """Say whether pictures or strings are to be decoded."""
+    return request.HasField("images") or any(
+        tensor.data_type == tensor_pb2.DATA_TYPE_STRING for tensor in request.tensors.tensors
+    )
 
 
 def _find(engine: Engine, reference: catalog_pb2.ModelReference) -> Version:
@@ -251,14 +247,14 @@ def _read_tensors(version: Version, message: tensor_pb2.Tensors) -> dict[str, Ar
 
 
 def _read_tensor(message: tensor_pb2.Tensor, name: str) -> Array:
-    dtype = _DTYPES.get(message.data_type)
+    dtype = DTYPES.get(message.data_type)
     if dtype is None:
         raise InvalidArgument(f"{quote(name)}: expected a data type, received {message.data_type}")
     return read_tensor(name, dtype, tuple(message.shape), message.data)
 
 
 def _write_tensor(name: str, value: Array) -> tensor_pb2.Tensor:
-    data_type = _DATA_TYPES[value.dtype]
+    data_type = NAMES[value.dtype]
     return tensor_pb2.Tensor(name=name, data_type=data_type, shape=value.shape, data=write_tensor(value))
 
 
@@ -290,7 +286,7 @@ def _write_layer(version: Version, layer: Layer) -> catalog_pb2.Layer:
         name=layer.name,
         kind=layer.kind,
         shape=layer.shape or (),
-        data_type=_DATA_TYPES[layer.dtype],
+        data_type=NAMES[layer.dtype],
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,
         depth=layer.depth,

@@ -1,10 +1,15 @@
 """The protocol's types of elements, and the values of tensors as they travel."""
 
+from collections.abc import Collection
+from typing import Any
+
 import numpy as np
 
+from strata_server.elements import BFLOAT16, STRING
 from strata_server.errors import InvalidArgument, quote
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.tensors import Array, read_elements, read_tensor
+from strata_server.strings import encode_strings
+from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -19,10 +24,12 @@ DTYPES = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": BFLOAT16,
+    "BYTES": STRING,
 }
 DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
-# Where typed contents hold the elements of each type; the protocol has none for FP16.
+# Where typed contents hold the elements of each type; the protocol has none for FP16 and BF16.
 CONTENTS = {
     "BOOL": "bool_contents",
     "UINT8": "uint_contents",
@@ -35,6 +42,7 @@ CONTENTS = {
     "INT64": "int64_contents",
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
 }
 
 
@@ -57,3 +65,24 @@ def read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None)
     if set(filled) - {field}:
         raise InvalidArgument(f"{quote(tensor.name)}: expected {field} for {tensor.datatype}, received {filled}")
     return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
+
+
+def write_outputs(response: pb.ModelInferResponse, values: Collection[Array], *, raw: bool) -> None:
+    """Fill in the values of the outputs that a response describes, in their order.
+
+    Args:
+        response: with the outputs' names, datatypes and shapes.
+        values: one for each.
+        raw: whether they go into raw_output_contents; they do so too where one of them has no typed contents.
+    """
+    if raw or any(output.datatype not in CONTENTS for output in response.outputs):
+        response.raw_output_contents.extend(map(write_tensor, values))
+        return
+    for output, value in zip(response.outputs, values, strict=True):
+        elements: Any = encode_strings(value) if output.datatype == "BYTES" else value.ravel().tolist()
+        getattr(output.contents, CONTENTS[output.datatype]).extend(elements)
+
+
+def holds_strings(request: pb.ModelInferRequest) -> bool:
+    """Say whether strings enter, each of which becomes an object."""
+    return any(tensor.datatype == "BYTES" for tensor in request.inputs)

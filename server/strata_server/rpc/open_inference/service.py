@@ -16,8 +16,8 @@ from strata_server.rpc.encoding import SHORT, tag, write_length
 from strata_server.rpc.heads import Form, Frame, Heads, Span
 from strata_server.rpc.methods import Method, Pending, Response, Rpc, bind_methods
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import CONTENTS, DATATYPES, read_input
-from strata_server.tensors import Array, write_tensor
+from strata_server.rpc.open_inference.datatypes import DATATYPES, holds_strings, read_input, write_outputs
+from strata_server.tensors import Array
 
 # These change what an answer holds or where it lies: ignoring one would be a wrong answer.
 _UNSERVED = ("classification", "shared_memory_region", "sequence_id", "sequence_start", "sequence_end")
@@ -154,7 +154,7 @@ def _never(request: object) -> bool:
 
 def _has_elements(request: pb.ModelInferRequest) -> bool:
     """Say whether values came one by one, each of which becomes an object."""
-    return not request.raw_input_contents
+    return not request.raw_input_contents or holds_strings(request)
 
 
 def _refuse_unserved(request: pb.ModelInferRequest) -> None:
@@ -181,12 +181,7 @@ def _write_response(request: pb.ModelInferRequest, answer: Answer) -> pb.ModelIn
     """Return the answer in the form of the question: raw bytes, or typed contents where the type has them."""
     response = _describe(answer)
     response.id = request.id
-    values = answer.activations.values()
-    if request.raw_input_contents or any(DATATYPES[value.dtype] not in CONTENTS for value in values):
-        response.raw_output_contents.extend(map(write_tensor, values))
-    else:
-        for output, value in zip(response.outputs, values, strict=True):
-            getattr(output.contents, CONTENTS[output.datatype]).extend(value.ravel().tolist())
+    write_outputs(response, answer.activations.values(), raw=bool(request.raw_input_contents))
     return response
 
 
