@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import numpy_helper
@@ -11,10 +12,11 @@ from strata_server.graph import Graph
 # Smaller ones stay in the graph: shapes and axes are among them, which inference must see.
 _LARGE_BYTES = 1024
 
-_NUMPY_TYPES = {
+_TYPES = {
     onnx.TensorProto.FLOAT,
     onnx.TensorProto.DOUBLE,
     onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.INT8,
     onnx.TensorProto.INT16,
     onnx.TensorProto.INT32,
@@ -58,13 +60,20 @@ def _take_large_weights(
     tensors: Iterable[onnx.TensorProto],
 ) -> Iterable[tuple[str, onnxruntime.OrtValue]]:
     for tensor in tensors:
-        if tensor.data_type not in _NUMPY_TYPES or not _holds_much(tensor):
+        if tensor.data_type not in _TYPES or not _holds_much(tensor):
             continue
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(numpy_helper.to_array(tensor))
+        value = _hold(tensor)
         for field in _VALUES:
             tensor.ClearField(field)
         _refer(tensor, value.tensor_size_in_bytes())
         yield tensor.name, value
+
+
+def _hold(tensor: onnx.TensorProto) -> onnxruntime.OrtValue:
+    array = numpy_helper.to_array(tensor)
+    if tensor.data_type == onnx.TensorProto.BFLOAT16:  # onnxruntime takes it as bytes that are said to be such
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), tensor.data_type)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 def _holds_much(tensor: onnx.TensorProto) -> bool:

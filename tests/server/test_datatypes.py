@@ -344,6 +344,19 @@ def test_a_manifest_may_name_strings_and_bfloat16(tmp_path: Path) -> None:
     assert found.astype(np.float32).tolist() == [[1, 0]]
 
 
+def test_large_bfloat16_weights_are_taken_as_they_are(tmp_path: Path) -> None:
+    weights = np.arange(2048).astype(BFLOAT16).reshape(1024, 2)
+    nodes = [helper.make_node("Gather", ["w", "x"], ["row"]), helper.make_node("Flatten", ["row"], ["y"])]
+    inputs, outputs = [info("x", TensorProto.INT64, 2)], [info("y", TensorProto.BFLOAT16, 4)]
+    table = model(nodes, inputs, outputs, [helper.make_tensor("w", TensorProto.BFLOAT16, weights.shape, weights)])
+    write_artifact(tmp_path, "table", model=table, manifest="")
+    with serving(tmp_path) as server:
+        stubs = connect(server.grpc)
+        found = infer(stubs, "table", ["y"], {"x": np.array([[3, 1000]])})["y"]
+        stubs.channel.close()
+    assert_same(found, weights[[3, 1000]].reshape(1, 4))
+
+
 def test_strings_that_a_network_makes_and_that_are_no_text_are_named(tmp_path: Path) -> None:
     weights = [numpy_helper.from_array(np.array(b"\xff", object), "bad")]
     nodes = [

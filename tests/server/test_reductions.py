@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from strata_server.elements import BFLOAT16
 from strata_server.errors import InvalidArgument
 from strata_server.reducing import Reduced, reduce
 from strata_server.reductions import (
@@ -389,3 +390,25 @@ def test_figures_of_no_place_are_refused(reduction: Reduction) -> None:
         InvalidArgument, match=r"'x': expected at least one place in space, received shape \(1, 0, 7, 5\)"
     ):
         reduce("x", reduction, np.zeros((1, 0, 7, 5), np.float32), 3)
+
+
+@pytest.mark.parametrize(
+    "reduction",
+    [
+        Reduction(pooling=Pooling.MEAN),
+        Reduction(pooling=Pooling.MAX),
+        Reduction(statistics=True),
+        Reduction(top_channels=2),
+        Reduction(channels=(1, 3), space=((0, 2), (1, 4)), pooling=Pooling.MEAN),
+    ],
+)
+def test_figures_of_bfloat16_are_those_of_float32_rounded(reduction: Reduction) -> None:
+    value = np.random.default_rng(0).normal(size=(2, 6, 7, 5)).astype(BFLOAT16)
+    value[0, 0, 0, 1] = np.nan
+    found = reduce("x", reduction, value, 3)
+    wide = reduce("x", reduction, value.astype(np.float32), 3)
+    assert found.value.dtype == BFLOAT16
+    np.testing.assert_array_equal(found.value.astype(np.float32), wide.value.astype(BFLOAT16).astype(np.float32))
+    if found.channels is not None:
+        np.testing.assert_array_equal(found.channels, wide.channels)
+    assert reduce("x", Reduction(half=True), value, 3).value.dtype == np.float16

@@ -10,6 +10,7 @@ from artifacts import tiny_manifest, write_artifact
 from strata_server.artifact import read_artifact
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
+from strata_server.elements import BFLOAT16
 from strata_server.engine import Engine
 from strata_server.errors import InvalidArgument
 from strata_server.reducing import reduce
@@ -52,6 +53,14 @@ def test_figures_are_those_of_the_cpu(reduction: Reduction, shape: tuple[int, ..
         found = summarizer.summarize(layer(shape, axis, dtype), each, onnxruntime.OrtValue.ortvalue_from_numpy(value))
         expected = reduce("x", each, value, axis).value
         assert_same(found, expected, 2e-3 if dtype == "float16" else 1e-5)
+
+
+@pytest.mark.parametrize("reduction", FIGURES)
+def test_figures_of_bfloat16_are_those_of_the_cpu(reduction: Reduction) -> None:
+    value = np.random.default_rng(0).normal(size=(2, 6, 4, 5)).astype(BFLOAT16)
+    widened = onnxruntime.OrtValue.ortvalue_from_numpy(value.astype(np.float32))
+    found = Summarizer(RUNTIME).summarize(layer((2, 6, 4, 5), 3, "bfloat16"), reduction, widened)
+    assert_same(found, reduce("x", reduction, value, 3).value, 2**-7)  # a unit in the last place
 
 
 def test_nan_and_infinities_are_data() -> None:
