@@ -203,6 +203,7 @@ def _read_layer(layer: catalog_pb2.Layer) -> Layer:
         receptive_field=_read_receptive_field(layer.receptive_field) if layer.HasField("receptive_field") else None,
         # A newer server may know more of them: what this client cannot ask for it need not know.
         reductions=tuple(_REDUCTIONS[step] for step in layer.reductions if step in _REDUCTIONS),
+        data_type=tensors.read_type_name(layer.data_type),
     )
 
 

@@ -15,7 +15,7 @@ class Activity:
     """Figures of one activation.
 
     A channel is a feature map of a convolution, or a unit of a dense layer. The figures are of the finite values
-    alone, and NaN where there are none.
+    alone, and NaN where there are none: of text they all are, and none of its channels is dead.
     """
 
     smallest: float
@@ -66,6 +66,8 @@ class TopChannel:
 
 def measure(activation: Array, axis: int = -1) -> Activity:
     """Measure an activation of shape (rows, ...) and any type of number, whose channels that axis counts."""
+    if activation.dtype.hasobject:
+        return _measure_text(activation, axis)
     values = _in_columns(as_floats(activation), axis)
     finite = np.isfinite(values)
     zero = values == 0
@@ -78,6 +80,20 @@ def measure(activation: Array, axis: int = -1) -> Activity:
         infinite_count=int(np.count_nonzero(np.isinf(values))),
         strengths=_strengths(values, finite),
         dead=zero.all(axis=0),
+    )
+
+
+def _measure_text(activation: Array, axis: int) -> Activity:
+    channels = _in_columns(activation, axis).shape[1]
+    return Activity(
+        smallest=np.nan,
+        mean=np.nan,
+        largest=np.nan,
+        zero_share=np.nan,
+        nan_count=0,
+        infinite_count=0,
+        strengths=np.zeros(channels),
+        dead=np.zeros(channels, np.bool_),
     )
 
 
@@ -129,7 +145,7 @@ def _strengths(values: Floats, finite: npt.NDArray[np.bool_]) -> npt.NDArray[np.
     return np.asarray(sums / np.maximum(np.count_nonzero(finite, axis=0), 1), np.float64)
 
 
-def _in_columns(values: Floats, axis: int) -> Floats:
+def _in_columns(values: Array, axis: int) -> Array:
     """Return the values as (everything else, channels); a single number for a row is one channel."""
     if values.ndim < 2:
         return values.reshape(-1, 1)

@@ -33,7 +33,12 @@ def save(arrays: Mapping[str, Array], path: Path) -> None:
         for name, array in arrays.items():
             # A ZipInfo has a fixed date: the same arrays give the same file.
             with archive.open(ZipInfo(f"{escape(name)}{_ENDING}"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                np.lib.format.write_array(member, _without_objects(array), allow_pickle=False)
+
+
+def _without_objects(array: Array) -> Array:
+    """Return text as numpy's own strings, all of one width: objects would be written as what runs when read."""
+    return array.astype(np.str_) if array.dtype.hasobject else np.asanyarray(array)
 
 
 def name_arrays(activations: Activations) -> dict[str, Array]:
@@ -64,7 +69,7 @@ def read_arrays(data: bytes, source: str, max_bytes: int) -> dict[str, Array]:
     """Read the bytes of an .npz file, compressed or not; nothing in them is run.
 
     Raises:
-        InvalidArgument: it is no such file, holds no arrays, or one that is none of numbers.
+        InvalidArgument: it is no such file, holds no arrays, or one of Python objects.
         ResourceExhausted: its arrays have more than `max_bytes` bytes.
     """
     with _explained(source, "an .npz file"), ZipFile(io.BytesIO(data)) as archive:
@@ -100,4 +105,4 @@ def _explained(source: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:  # numpy and zipfile raise all kinds over bytes that are none of theirs
         what = str(error) or type(error).__name__
-        raise InvalidArgument(f"{source}: expected {expected} of numbers; {what}") from error
+        raise InvalidArgument(f"{source}: expected {expected} of numbers or text; {what}") from error

@@ -47,6 +47,7 @@ class Layer:
     """The size of each dimension of its activation; -1 for one that a request decides, such as the batch, which is
     the first. None where not even the number of dimensions is known before a run."""
     dtype: np.dtype[Any]
+    """Of the arrays that its activations arrive in."""
     parameters: int
     """The learned numbers in this layer alone."""
     multiply_adds: int
@@ -62,6 +63,14 @@ class Layer:
     """What of the input one place of it sees; None where that is no fixed window."""
     reductions: tuple[str, ...] = ()
     """The fields of a `Reduction` that may be set for it."""
+    data_type: str = ""
+    """The type of its elements in the network: the name of `dtype`, but `bfloat16`, which arrives as float32, and
+    `string`, which arrives as objects; empty where nobody says."""
+
+    @property
+    def type_name(self) -> str:
+        """The type of its elements, by name."""
+        return self.data_type or self.dtype.name
 
 
 @dataclass(frozen=True)

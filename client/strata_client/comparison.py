@@ -74,12 +74,21 @@ class _Tally:
         if a.shape != b.shape:
             self.error = f"shapes {list(a.shape)} and {list(b.shape)}"
             return
+        if a.dtype.hasobject or b.dtype.hasobject:
+            self._add_text(a, b)
+            return
         apart, finite = _subtract(a, b), np.isfinite(a)
         self.largest = max(self.largest, float(apart.max(initial=0)))
         self.total += float(apart.sum())
         self.count += apart.size
         magnitudes = np.abs(a.astype(np.float64))
         self.magnitude = max(self.magnitude, float(magnitudes.max(initial=0, where=finite)))
+
+    def _add_text(self, a: Array, b: Array) -> None:
+        """Compare text, which differs by infinity or not at all."""
+        self.largest = self.largest if np.array_equal(a, b) else inf
+        self.total += self.largest
+        self.count += a.size
 
     def close(self, tolerance: float) -> Difference:
         """Return the difference over all rows."""
@@ -249,7 +258,7 @@ def _plan(tallies: Sequence[_Tally], rows: int, max_bytes: int) -> Iterable[tupl
 
 def _row_bytes(layer: Layer) -> int:
     """Return the bytes of one row of an activation; 0 where they are not known."""
-    if layer.shape is None or any(size < 0 for size in layer.shape[1:]):
+    if layer.shape is None or layer.dtype.hasobject or any(size < 0 for size in layer.shape[1:]):
         return 0
     return prod(layer.shape[1:]) * layer.dtype.itemsize
 

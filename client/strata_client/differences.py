@@ -8,7 +8,8 @@ from math import inf
 class Difference:
     """How far one layer is apart.
 
-    Equal values differ by 0, NaN and NaN as well; NaN or an infinity and anything else differ by infinity.
+    Equal values differ by 0, NaN and NaN as well; NaN or an infinity and anything else differ by infinity, and so
+    do texts.
     """
 
     name: str

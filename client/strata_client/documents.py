@@ -111,5 +111,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, np.dtype):
-        return value.name
+        return "string" if value.hasobject else value.name
     return None if isinstance(value, float) and not math.isfinite(value) else value

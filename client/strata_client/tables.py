@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strata_client.activity import Activity, Array
 from strata_client.catalog import Description, Layer, Model
 from strata_client.differences import Differences
 from strata_client.errors import MissingExtra
@@ -160,14 +161,21 @@ def show_activations(screen: Screen, inspected: Inspection) -> None:
         table.add_row(
             _text(name, "bold"),
             format_shape(inspected.activations[name].shape),
-            *(f"{figure:.4g}" for figure in (activity.smallest, activity.mean, activity.largest)),
-            f"{activity.zero_share:.1%}",
+            *_figures(inspected.activations[name], activity),
             f"{activity.channel_count:,}" if whole else "",
             f"{activity.dead_count:,}" if whole else "",
             *([_text(_describe_largest(name, inspected))] if top else []),
             *([Text(activity.odd, "red")] if odd else []),
         )
     screen.show(table)
+
+
+def _figures(values: Array, activity: Activity) -> list[str]:
+    """Return the smallest value, the mean, the largest and the share of zeros; of text there are none."""
+    if values.dtype.hasobject:
+        return [""] * 4
+    figures = (activity.smallest, activity.mean, activity.largest)
+    return [*(f"{figure:.4g}" for figure in figures), f"{activity.zero_share:.1%}"]
 
 
 def show_differences(screen: Screen, differences: Differences) -> None:
@@ -277,13 +285,13 @@ def _headline(description: Description) -> str:
 
 
 def _usual_dtype(description: Description) -> str:
-    return Counter(layer.dtype.name for layer in description.layers).most_common(1)[0][0]
+    return Counter(layer.type_name for layer in description.layers).most_common(1)[0][0]
 
 
 def _describe_value(layer: Layer, usual: str) -> str:
     """Return the shape; the type as well where it is not the usual one, which the headline names."""
     shape = format_shape(layer.shape)
-    return shape if layer.dtype.name == usual else f"{layer.dtype.name} {shape}"
+    return shape if layer.type_name == usual else f"{layer.type_name} {shape}"
 
 
 def _role(layer: Layer, description: Description) -> str:

@@ -33,6 +33,7 @@ def test_layers_are_listed_by_depth(client: Client) -> None:
         default_exit=False,
         channel_axis=1,
         reductions=("channels", "top_channels", "half"),
+        data_type="float32",
     )
     assert layers[1].channel_axis == 3
     assert {"space", "pooling", "statistics"} <= set(layers[1].reductions)

@@ -77,18 +77,18 @@ def test_any_other_file_is_a_picture_and_read_later() -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.npy", b"no array", "expected an .npy file of numbers"),
-        ("a.npy", b"", "expected an .npy file of numbers"),
-        ("a.npy", npy(ROWS)[:-1], "expected an .npy file of numbers"),
+        ("a.npy", b"no array", "expected an .npy file of numbers or text"),
+        ("a.npy", b"", "expected an .npy file of numbers or text"),
+        ("a.npy", npy(ROWS)[:-1], "expected an .npy file of numbers or text"),
         ("a.npy", npy(np.array([{}]), allow_pickle=True), "Object arrays cannot be loaded"),
-        ("a.npy", npz(a=ROWS), "expected an .npy file of numbers"),
-        ("a.npz", b"no archive", "expected an .npz file of numbers; File is not a zip file"),
-        ("a.npz", npy(ROWS), "expected an .npz file of numbers"),
+        ("a.npy", npz(a=ROWS), "expected an .npy file of numbers or text"),
+        ("a.npz", b"no archive", "expected an .npz file of numbers or text; File is not a zip file"),
+        ("a.npz", npy(ROWS), "expected an .npz file of numbers or text"),
         ("a.npz", npz(a=np.array([{}])), "Object arrays cannot be loaded"),
         ("a.npz", zipped(), "expected arrays, each name once; received 0 members"),
         ("a.npz", zipped(readme=b"hello"), "its member 'readme' does not end in .npy"),
-        ("a.npz", zipped(a_npy=b"hello"), "expected an .npy file of numbers"),
-        ("a.npz", npz(a=ROWS)[:-30], "expected an .npz file of numbers"),
+        ("a.npz", zipped(a_npy=b"hello"), "expected an .npy file of numbers or text"),
+        ("a.npz", npz(a=ROWS)[:-30], "expected an .npz file of numbers or text"),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(write: Write, name: str, data: bytes, message: str) -> None:
@@ -142,7 +142,7 @@ def test_a_header_that_asks_for_more_than_there_is_is_refused() -> None:
     honest = npy(np.zeros((1, 4), np.float32))
     lying = honest.replace(b"(1, 4), }            ", b"(1000000, 9999999), }")
     assert lying != honest
-    with pytest.raises(InvalidArgument, match=r"a\.npy: expected an \.npy file of numbers; "):
+    with pytest.raises(InvalidArgument, match=r"a\.npy: expected an \.npy file of numbers or text; "):
         archives.read_array(lying, "a.npy")
 
 

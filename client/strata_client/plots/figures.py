@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from strata_client.activity import Array
 from strata_client.catalog import Description
+from strata_client.errors import InvalidArgument
 from strata_client.files import replacing
 from strata_client.names import shorten
 from strata_client.plots.headers import Header, Seen
@@ -51,7 +52,15 @@ def draw(
         source: where the input is from, such as a file's name.
         row: which row to draw.
         reductions: what was done to each layer before it was sent, to be said beside its kind.
+
+    Raises:
+        InvalidArgument: a layer holds text, of which there is no picture. Text that entered is left out.
     """
+    for name, values in activations.items():
+        if values.dtype.hasobject:
+            raise InvalidArgument(f"a plot can be drawn of numbers; layer {name!r} holds text")
+    if seen is not None and seen.dtype.hasobject:
+        seen = None
     with _styled():
         header = Header(
             f"{shorten(description.name, 36)} version {description.version}" if description else "",
