@@ -246,7 +246,7 @@ class Version:
         """Return the values of a part's exits; errors and arguments as in `run`."""
         computed = sorted(part.slice.exits)
         values = dict(zip(computed, self._run(session, part, entries, computed, figures), strict=True))
-        return values if self._summarizes_there(part) else self.summarize(values, figures)
+        return values if not figures or self._summarizes_there(part) else self.summarize(values, figures)
 
     def summarize(self, values: Mapping[str, Array], figures: Mapping[str, Reduction]) -> dict[str, Array]:
         """Return activations, of some only the figures of a reduction.

@@ -79,8 +79,13 @@ def write_outputs(response: pb.ModelInferResponse, values: Collection[Array], *,
         response.raw_output_contents.extend(map(write_tensor, values))
         return
     for output, value in zip(response.outputs, values, strict=True):
-        elements: Any = encode_strings(value) if output.datatype == "BYTES" else value.ravel().tolist()
-        getattr(output.contents, CONTENTS[output.datatype]).extend(elements)
+        write_contents(output, value)
+
+
+def write_contents(output: pb.ModelInferResponse.InferOutputTensor, value: Array) -> None:
+    """Fill in the elements of an output one by one; its datatype has typed contents."""
+    elements: Any = encode_strings(value) if value.dtype.hasobject else value.ravel().tolist()
+    getattr(output.contents, CONTENTS[output.datatype]).extend(elements)
 
 
 def holds_strings(request: pb.ModelInferRequest) -> bool:
