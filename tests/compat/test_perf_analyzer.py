@@ -5,6 +5,7 @@ is asked here by tritonclient, which is made from the same messages.
 """
 
 import queue
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pytest
 import tritonclient.grpc as triton
 from artifacts import assert_close, tiny_answer, write_artifact
 from processes import ServerProcess, serving
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, shared_memory
 from waiting import wait_until
 
 MODEL, VERSION = "tiny", "12"
@@ -173,21 +174,30 @@ def _put(answers: "queue.Queue[Any]", result: Any, error: Any) -> None:
     answers.put(error or result)
 
 
-@pytest.mark.parametrize("kind", ["system", "cuda"])
-def test_regions_are_dropped_before_it_begins_where_shared_memory_is_allowed(tmp_path: Path, kind: str) -> None:
+def test_regions_of_shared_memory_are_dropped_before_it_begins_wherever_there_are_none(client: Any) -> None:
+    client.unregister_system_shared_memory()
+    client.unregister_cuda_shared_memory()
+    assert not client.get_system_shared_memory_status().regions
+    assert not client.get_cuda_shared_memory_status().regions
+
+
+def test_regions_of_a_run_before_are_dropped_where_shared_memory_is_allowed(tmp_path: Path) -> None:
     write_artifact(tmp_path)
     with serving(tmp_path, "--allow-shared-memory") as server, triton.InferenceServerClient(server.grpc) as client:
-        if kind == "cuda":
-            with pytest.raises(InferenceServerException) as caught:
-                client.unregister_cuda_shared_memory()
-            assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
-        else:
+        key = f"/strata-{uuid.uuid4()}"
+        region = shared_memory.create_shared_memory_region("input", key, 64)
+        try:
+            client.register_system_shared_memory("input", key, 64)
+            assert list(client.get_system_shared_memory_status().regions) == ["input"]
             client.unregister_system_shared_memory()
             assert not client.get_system_shared_memory_status().regions
+        finally:
+            shared_memory.destroy_shared_memory_region(region)
 
 
 def test_shared_memory_that_is_not_allowed_is_unimplemented(client: Any) -> None:
-    for call in (client.unregister_system_shared_memory, client.get_system_shared_memory_status):
+    register = partial(client.register_system_shared_memory, "input", "/strata-input", 64)
+    for call in (register, partial(client.register_cuda_shared_memory, "input", b"handle", 0, 64)):
         with pytest.raises(InferenceServerException) as caught:
             call()
         assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
