@@ -197,7 +197,7 @@ def test_regions_of_a_run_before_are_dropped_where_shared_memory_is_allowed(tmp_
 
 def test_shared_memory_that_is_not_allowed_is_unimplemented(client: Any) -> None:
     register = partial(client.register_system_shared_memory, "input", "/strata-input", 64)
-    for call in (register, partial(client.register_cuda_shared_memory, "input", b"handle", 0, 64)):
+    for call in (register, partial(client.register_cuda_shared_memory, "input", b"aGFuZGxl", 0, 64)):
         with pytest.raises(InferenceServerException) as caught:
             call()
         assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
