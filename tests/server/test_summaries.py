@@ -7,6 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from artifacts import tiny_manifest, write_artifact
+from onnx import TensorProto, helper, numpy_helper
 from strata_server.artifact import read_artifact
 from strata_server.catalog import Layer
 from strata_server.deadline import Deadline
@@ -14,7 +15,7 @@ from strata_server.elements import BFLOAT16
 from strata_server.engine import Engine
 from strata_server.errors import InvalidArgument
 from strata_server.reducing import reduce
-from strata_server.reductions import Pooling, Reduction
+from strata_server.reductions import WHOLE, Pooling, Reduction
 from strata_server.repository import Repository
 from strata_server.runtime import Runtime, choose_device
 from strata_server.sessions import Sessions
@@ -22,6 +23,7 @@ from strata_server.settings import DeviceSettings, Limits
 from strata_server.summaries import Summarizer
 from strata_server.tensors import Array
 from strata_server.version import Version
+from typed_models import model
 
 RUNTIME = Runtime(choose_device(DeviceSettings(device="auto")), threads=1)
 FIGURES = [Reduction(pooling=Pooling.MEAN), Reduction(pooling=Pooling.MAX), Reduction(statistics=True)]
@@ -105,3 +107,39 @@ def test_a_request_gets_the_same_answer_wherever_its_figures_are_taken(tmp_path:
     assert [[label.index for label in row] for row in there.labels] == [
         [label.index for label in row] for row in here.labels
     ]
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "string"])
+def test_bfloat16_and_strings_are_summarized_alike_wherever_that_is(tmp_path: Path, kind: str) -> None:
+    element = {"bfloat16": TensorProto.BFLOAT16, "string": TensorProto.STRING}[kind]
+    widen = {
+        "bfloat16": helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.FLOAT),
+        "string": helper.make_node(
+            "LabelEncoder", ["x"], ["wide"], domain="ai.onnx.ml", keys_strings=["a"], values_floats=[1.5]
+        ),
+    }[kind]
+    nodes = [
+        widen,
+        helper.make_node("Conv", ["wide", "w"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["y"], to=TensorProto.BFLOAT16),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, given, ["rows", 3, 4, 5])
+        for name, given in (("x", element), ("y", TensorProto.BFLOAT16))
+    ]
+    weights = numpy_helper.from_array(np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1), "w")
+    artifact = read_artifact(write_artifact(tmp_path, model=model(nodes, ends[:1], ends[1:], [weights]), manifest=""))
+    version = Version("odd", 1, artifact, RUNTIME, Sessions(2**30))
+    engine = Engine(Repository([version]), Limits())
+    numbers = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    x = numbers.astype(BFLOAT16) if kind == "bfloat16" else np.where(numbers > 0, "a", "b").astype(object)
+    reductions = {"y": Reduction(pooling=Pooling.MEAN), "sums": Reduction(statistics=True), "x": WHOLE}
+    answers = []
+    for version.has_device in (False, True):
+        answer = engine.activations(version, {"x": x}, list(reductions), reductions, deadline=Deadline()).run()
+        answers.append(answer.activations)
+    here, there = answers
+    assert there["y"].dtype == BFLOAT16
+    assert there["x"].tolist() == x.tolist()
+    for name in ("y", "sums"):
+        assert_same(there[name], here[name], 2**-7)
