@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from processes import ServerProcess, serving
 from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from typed_models import BFLOAT16, NAMES, SUFFIX, VALUES, Array, brains_answer, info, model
+from typed_models import BFLOAT16, NAMES, SUFFIX, VALUES, Array, brains_answer, info, model, write_typed
 from wire import Stubs, connect
 
 X = np.array([[1.5, 2.25, -4], [0, np.nan, np.inf]], BFLOAT16)
@@ -312,6 +312,28 @@ def test_an_answer_of_strings_that_is_too_large_is_refused_after_the_run(stubs: 
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "expected at most 1048576 bytes, received a request for 1606400" in (caught.value.details() or "")
     assert infer(stubs, "words", ["name"], {"code": codes[:400]})["name"].shape == (400, 2)
+
+
+def test_strings_that_wait_count_with_the_bytes_that_they_have(tmp_path: Path) -> None:
+    write_typed(tmp_path)
+    text = np.array([["x" * 10_000, ""]], object)
+    # What comes first waits for others to run with, and what comes then has no room beside it.
+    with serving(tmp_path, "--queue-bytes", "15000", "--batch-wait-us", "1000000") as server:
+        stubs = connect(server.grpc)
+
+        def ask(_: int) -> str:
+            try:
+                return str(infer(stubs, "words", ["number"], {"text": text})["number"].tolist())
+            except grpc.RpcError as error:
+                return str(error.details())
+
+        with ThreadPoolExecutor(2) as threads:
+            answers = sorted(threads.map(ask, range(2)))
+        stubs.channel.close()
+    assert answers == [
+        "[[-1.0, -1.0]]",
+        "model words: expected at most 4096 rows and 15000 bytes to wait, received 1 rows behind 1 of 10008 bytes",
+    ]
 
 
 def test_labels_of_strings_are_refused(tmp_path: Path) -> None:
