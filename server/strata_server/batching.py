@@ -277,6 +277,9 @@ class Batcher:
             singles = [replace(batch, shares=[share]) for share in batch.shares]
             return [outcome for single in singles for outcome in self._compute(single)]
         batch.group.timing.note(batch.rows, taken_s)
+        for share in batch.shares:
+            if share.entry.task.trace:
+                share.entry.task.trace.note_run(start, start + taken_s)
         return outcomes
 
     def _make_line(self, plan: Plan) -> Line:

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from strata_server.cpus import available_cpus
 from strata_server.errors import StartError
+from strata_server.logs import begin_logging
 from strata_server.settings import BatchSettings, DeviceSettings, Limits, Settings, SliceSettings
 from strata_server.stopping import Stopped, StopSignal
 from strata_server.trials import Trials
@@ -53,6 +54,13 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
             raise click.BadParameter(
                 f"expected pairs of a model and its layers, received {' '.join(words)!r}", ctx, param
             )
+    return value
+
+
+def _check_prefix(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse what no key of shared memory can begin with."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+        raise click.BadParameter(f"expected letters, digits and ._-, received {value!r}", ctx, param)
     return value
 
 
@@ -165,6 +173,18 @@ def _check_pairs(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     help="Allow weights in other files than model.onnx, inside the version's folder.",
 )
 @_setting(
+    "--allow-shared-memory",
+    default=Settings.allow_shared_memory,
+    is_flag=True,
+    help="Let clients on this machine register shared memory for inputs and outputs.",
+)
+@_setting(
+    "--shared-memory-prefix",
+    default=Settings.shared_memory_prefix,
+    callback=_check_prefix,
+    help="What the keys of shared memory begin with that clients may register.",
+)
+@_setting(
     "--max-message-bytes",
     default=Limits.max_message_bytes,
     type=click.IntRange(1024, 2**31 - 1),
@@ -250,7 +270,7 @@ def main(**given: Any) -> None:
     worker = given.pop("worker")
     _share_threads(given)
     settings = _build_settings(given)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    begin_logging()
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         if worker:

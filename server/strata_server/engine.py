@@ -45,6 +45,8 @@ class Answer:
     """Which channels the activations of some layers hold, where the top ones were asked."""
     labels: list[list[Label]] = field(default_factory=list)
     """For each row the best classes, where labels were asked."""
+    rankings: dict[str, list[list[Label]]] = field(default_factory=dict)
+    """The same for layers that were to be ranked, in place of their activations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,48 @@ class Engine:
         if all(each is WHOLE for each in asked):
             return self._ask(task)
         return Question(task, partial(self._reduce, version, dict(zip(layers, asked, strict=True)), task.plan.figures))
+
+    def rank(self, question: Question, tops: Mapping[str, int]) -> Question:
+        """Ask for the best classes of each row of some layers in place of their activations.
+
+        As in `predict`, nothing that is not a number is ranked.
+
+        Args:
+            question: which asks for the layers, whole.
+            tops: how many classes, from 1 up, by layer.
+
+        Raises:
+            InvalidArgument: a layer has no row of classes, or what enters is not finite.
+            OverLimit: more labels than an answer may hold.
+        """
+        task = question.task
+        version = task.plan.version
+        with naming(version):
+            for name, top in tops.items():
+                width = _width(version.catalog.find(name))
+                if width != -1:
+                    self._check_ranking(version, task.plan.rows, min(top, width))
+            _check_finite(task.entries, "labels need numbers that are finite")
+        return replace(question, finish=partial(self._rank_layers, version, tops, question.finish))
+
+    def _rank_layers(
+        self,
+        version: Version,
+        tops: Mapping[str, int],
+        finish: Callable[[dict[str, Array]], Answer],
+        values: dict[str, Array],
+    ) -> Answer:
+        answer = finish(values)
+        rankings = {}
+        for name, top in tops.items():
+            scores = answer.activations[name]
+            _check_finite({name: scores}, "the input leads to a score that is no number")
+            self._check_ranking(version, len(scores), min(top, scores.shape[1]))
+            rankings[name] = rank_labels(scores, class_names(version, name, scores.shape[1]), top)
+        return replace(answer, rankings=rankings)
+
+    def _check_ranking(self, version: Version, rows: int, top: int) -> None:
+        check_labels_price(rows, version.classes, top, self._limits.max_message_bytes)
 
     def _enter(
         self,
@@ -271,6 +315,27 @@ class Engine:
         sent = sum(map(count_bytes, (*answer.activations.values(), *answer.channels.values())))
         check_bytes(1, sent, list(values), self._limits.max_message_bytes)  # of some shapes only the run tells
         return answer
+
+
+def class_names(version: Version, layer: str, width: int) -> tuple[str, ...]:
+    """Return the names of a layer's classes; none but a layer of the prediction has any.
+
+    Args:
+        version: whose layer it is.
+        layer: its name.
+        width: how many classes its rows have.
+    """
+    is_exit = any(each.name == layer for each in version.catalog.default_exits)
+    return version.classes if is_exit and len(version.classes) == width else ()
+
+
+def _width(layer: Layer) -> int:
+    """Return how many classes the rows of a layer have, -1 where only a run tells."""
+    shape = layer.shape or ()
+    if len(shape) != 2 or layer.dtype.kind not in "biuf":
+        expected = "classification needs an output of shape (rows, classes)"
+        raise InvalidArgument(f"{expected}; {quote(layer.name)} has {describe(shape, layer.dtype)}")
+    return shape[1]
 
 
 @contextmanager

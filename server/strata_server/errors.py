@@ -9,6 +9,7 @@
     ├── Draining            UNAVAILABLE          the server stops, and takes nothing new
     ├── Unimplemented       UNIMPLEMENTED        a part of a protocol that is not served
     ├── PermissionDenied    PERMISSION_DENIED    a call that this server does not allow
+    ├── AlreadyExists       ALREADY_EXISTS       a name that is taken
     ├── Unservable          FAILED_PRECONDITION  a version in the model repository that cannot be served
     └── StartError          (never sent)         the server cannot start
         └── ArtifactError                        a version of a model cannot be served
@@ -83,6 +84,12 @@ class PermissionDenied(StrataError):
     """The server is not set up to allow it; the message says what would."""
 
     status = "PERMISSION_DENIED"
+
+
+class AlreadyExists(StrataError):
+    """Something has that name already."""
+
+    status = "ALREADY_EXISTS"
 
 
 class Unservable(StrataError):

@@ -8,6 +8,7 @@ from strata_server.deadline import Deadline
 from strata_server.reductions import Reduction
 from strata_server.slicing import Part
 from strata_server.tensors import Array
+from strata_server.traces import Trace
 from strata_server.version import Version
 
 DEFAULT_PRIORITY = 100
@@ -52,6 +53,8 @@ class Task:
     entries: Mapping[str, Array]
     deadline: Deadline
     priority: int = DEFAULT_PRIORITY
+    trace: Trace | None = None
+    """Of a request that leaves one."""
 
     def order(self, computed: dict[str, Array]) -> dict[str, Array]:
         """Return the values of the exits asked, in their order; those that are entries as they came."""

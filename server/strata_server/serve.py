@@ -12,13 +12,19 @@ from google.protobuf.internal import api_implementation
 
 from strata_server.addresses import Address, listen, resolve_host
 from strata_server.board import State
+from strata_server.control import Subject
 from strata_server.engine import Engine
 from strata_server.errors import StartError
 from strata_server.following import Follower, Leader
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
+from strata_server.logs import SUBJECT as LOG
+from strata_server.logs import Logs
 from strata_server.opening import Opener
+from strata_server.regions import SUBJECT as SHARED_MEMORY
+from strata_server.regions import Regions
 from strata_server.repository import Repository
+from strata_server.rpc.open_inference.facilities import Facilities
 from strata_server.rpc.open_inference.service import open_inference_services
 from strata_server.rpc.server import GrpcServer
 from strata_server.rpc.strata import strata_services
@@ -26,6 +32,8 @@ from strata_server.runtime import Device, choose_device
 from strata_server.settings import Settings
 from strata_server.shelf import MODELS, Shelf
 from strata_server.stopping import StopSignal
+from strata_server.traces import SUBJECT as TRACE
+from strata_server.traces import Traces
 from strata_server.trials import Trials
 from strata_server.version import Version
 from strata_server.warming import Warming
@@ -93,9 +101,9 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
     try:
         device = choose_device(settings.devices)
         repository = Repository()
-        engine = Engine(repository, settings.limits)
-        _load(settings, device, repository, server, stop)
-        server.grpc.start({**strata_services(engine), **open_inference_services(engine)})
+        facilities = _equip(settings, Engine(repository, settings.limits), server)
+        _load(settings, device, facilities, server, stop)
+        server.grpc.start({**strata_services(facilities.engine), **open_inference_services(facilities)})
         server.worker.set(State.READY)
         ports = f"grpc {Address(server.host, server.grpc.port)}, http {Address(server.host, server.http.port)}"
         print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
@@ -113,8 +121,17 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
         server.http.stop()
 
 
-def _load(settings: Settings, device: Device, repository: Repository, server: Server, stop: StopSignal) -> None:
-    """Let the repository follow changes, with the models that are there at the start."""
+def _equip(settings: Settings, engine: Engine, server: Server) -> Facilities:
+    """Return what the Open Inference RPCs work with."""
+    regions = None
+    if settings.allow_shared_memory:
+        regions = Regions(settings.shared_memory_prefix, settings.limits.max_message_bytes)
+    return Facilities(engine, server.leader.control, Logs(logging.getLogger().handlers), Traces(), regions)
+
+
+def _load(settings: Settings, device: Device, facilities: Facilities, server: Server, stop: StopSignal) -> None:
+    """Let all that can be changed follow changes, the repository with the models that are there at the start."""
+    repository = facilities.engine.repository
     opener = Opener(settings, device)
     warming = Warming(settings.slices.warm)
 
@@ -122,7 +139,10 @@ def _load(settings: Settings, device: Device, repository: Repository, server: Se
         server.grpc.batcher.retire(version, partial(opener.sessions.release, version))
 
     shelf = Shelf(repository, opener, warming.prepare, retire)
-    server.leader.begin({MODELS: shelf}, stop.check)
+    subjects: dict[str, Subject] = {MODELS: shelf, LOG: facilities.logs, TRACE: facilities.traces}
+    if facilities.regions:
+        subjects[SHARED_MEMORY] = facilities.regions
+    server.leader.begin(subjects, stop.check)
     stop.check()
     warming.check(repository)
     # What was loaded stays for long: looking through it for garbage again and again would hold requests up.

@@ -105,6 +105,12 @@ class Settings:
     allow_external_data: bool = False
     """Whether weights may lie in other files than model.onnx, inside the version's folder."""
 
+    allow_shared_memory: bool = False
+    """Whether clients may register shared memory of this machine for inputs and outputs."""
+
+    shared_memory_prefix: str = "strata"
+    """What the keys of such memory begin with."""
+
     drain_s: int = 30
     """Longest wait for open calls when the server stops, in seconds."""
 

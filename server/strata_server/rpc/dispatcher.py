@@ -150,6 +150,8 @@ class Dispatcher:
             reply = self._serialize(pending.write(pending.question.answer(outcome)))
         except Exception as error:  # noqa: BLE001 - as above
             reply = self._fail(method, data, error)
+        if pending.question.task.trace:
+            pending.question.task.trace.end()
         call.reply(reply)
 
     def _serialize(self, response: Message | bytes) -> Reply:

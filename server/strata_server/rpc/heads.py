@@ -19,6 +19,7 @@ from strata_server.plans import Task
 from strata_server.repository import Repository
 from strata_server.rpc.methods import Pending
 from strata_server.tensors import Array, write_tensor
+from strata_server.traces import Switch
 
 _REMEMBERED = 1024
 _LONGEST_HEAD = 4096
@@ -63,8 +64,16 @@ class Heads(Generic[Request]):
     What a head asks depends on the versions that are served: when these change, all heads are forgotten.
     """
 
-    def __init__(self, form: Form[Request], repository: Repository) -> None:
+    def __init__(self, form: Form[Request], repository: Repository, pause: Switch | None = None) -> None:
+        """Begin without any.
+
+        Args:
+            form: how requests and responses are laid out.
+            repository: has the versions.
+            pause: while it is on, all requests are parsed.
+        """
         self._form = form
+        self._pause = pause or Switch()
         self._repository = repository
         self._edition = repository.edition
         self._heads: OrderedDict[bytes, _Head[Request]] = OrderedDict()
@@ -75,7 +84,7 @@ class Heads(Generic[Request]):
     def find(self, data: bytes, deadline: Deadline) -> Pending | None:
         """Return what a request asks by its bytes; None for one whose head is new."""
         place = self._form.find_id(data)
-        if place is None:
+        if place is None or self._pause.is_on:
             return None
         start, stop = place
         span = self._spans.get(len(data) - stop + start)
@@ -98,7 +107,7 @@ class Heads(Generic[Request]):
     def keep(self, data: bytes, request: Request, pending: Pending, edition: int) -> None:
         """Remember the head of a request."""
         heads = self._heads
-        if edition != self._edition:
+        if edition != self._edition or self._pause.is_on:
             return
         place, values = self._form.find_id(data), self._form.find_values(request, data)
         if place is None or values is None or values.start < place.stop:

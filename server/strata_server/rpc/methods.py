@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from strata_server.deadline import Deadline
-from strata_server.engine import Answer, Engine, Question
+from strata_server.engine import Answer, Question
 from strata_server.errors import StrataError
 
 
@@ -33,8 +33,9 @@ class Deferred:
 
 
 Response: TypeAlias = Message | Pending | Deferred
-Handler: TypeAlias = Callable[[Engine, Any, Deadline], Response]
-"""Takes the engine, a request message and how long its caller waits; raises a StrataError."""
+Handler: TypeAlias = Callable[[Any, Any, Deadline], Response]
+"""Takes what its service works with, such as the engine, a request message and how long its caller waits; raises a
+StrataError."""
 
 
 class Shortcut(Protocol):
@@ -107,8 +108,13 @@ class Watch:
         return f"/{self.service}/{self.name}"
 
 
-def bind_methods(service: ServiceDescriptor, engine: Engine, rpcs: Mapping[str, Rpc]) -> list[Method]:
+def bind_methods(service: ServiceDescriptor, works: object, rpcs: Mapping[str, Rpc]) -> list[Method]:
     """Return the methods of a service, each with what handles the RPC of its name.
+
+    Args:
+        service: whose RPCs they are.
+        works: what each handler takes first.
+        rpcs: by name.
 
     Raises:
         KeyError: an RPC without a handler, or a handler without an RPC.
@@ -120,7 +126,7 @@ def bind_methods(service: ServiceDescriptor, engine: Engine, rpcs: Mapping[str, 
             service.full_name,
             name,
             GetMessageClass(declared.input_type),
-            partial(rpcs[name].handler, engine),
+            partial(rpcs[name].handler, works),
             rpcs[name].is_heavy,
             rpcs[name].shortcut,
             rpcs[name].fail,

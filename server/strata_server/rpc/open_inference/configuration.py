@@ -1,0 +1,65 @@
+"""ModelConfig: how a version is served, in Triton's words."""
+
+from collections.abc import Iterable
+
+from strata_server.catalog import Layer
+from strata_server.deadline import Deadline
+from strata_server.rpc.open_inference import model_config_pb2
+from strata_server.rpc.open_inference import open_inference_pb2 as pb
+from strata_server.rpc.open_inference.datatypes import DATATYPES
+from strata_server.rpc.open_inference.facilities import Facilities
+from strata_server.version import Version
+
+_CATALOG = "strata.v1.CatalogService/DescribeModel"
+# Triton's enumeration has names of its own for some of the protocol's types.
+_TYPES = {"BYTES": "TYPE_STRING"}
+
+
+def model_config(facilities: Facilities, request: pb.ModelConfigRequest, deadline: Deadline) -> pb.ModelConfigResponse:
+    """Describe how a version is served."""
+    version = facilities.engine.repository.find(request.name, request.version)
+    return pb.ModelConfigResponse(config=describe_config(version))
+
+
+def describe_config(version: Version) -> model_config_pb2.ModelConfig:
+    """Return the configuration of a version."""
+    catalog = version.catalog
+    prediction = version.find(_names(catalog.inputs), _names(catalog.default_exits))
+    batch = version.tile_rows if version.batches(prediction) else 0
+    kind = "KIND_GPU" if version.has_device else "KIND_CPU"
+    return model_config_pb2.ModelConfig(
+        name=version.model,
+        platform="onnxruntime_onnx",
+        backend="onnxruntime",
+        version_policy=model_config_pb2.ModelVersionPolicy(all=model_config_pb2.ModelVersionPolicy.All()),
+        max_batch_size=batch,
+        input=[
+            model_config_pb2.ModelInput(name=layer.name, data_type=_type_of(layer), dims=_dims(layer, batch))
+            for layer in catalog.inputs
+        ],
+        output=[
+            model_config_pb2.ModelOutput(name=layer.name, data_type=_type_of(layer), dims=_dims(layer, batch))
+            for layer in catalog.default_exits
+        ],
+        instance_group=[model_config_pb2.ModelInstanceGroup(name=f"{version.model}_0", count=1, kind=kind)],
+        default_model_filename="model.onnx",
+        dynamic_batching=model_config_pb2.ModelDynamicBatching() if batch else None,
+        parameters={
+            "layers": model_config_pb2.ModelParameter(string_value=str(len(catalog.layers))),
+            "layers_catalog": model_config_pb2.ModelParameter(string_value=_CATALOG),
+        },
+    )
+
+
+def _names(layers: Iterable[Layer]) -> list[str]:
+    return [layer.name for layer in layers]
+
+
+def _type_of(layer: Layer) -> str:
+    datatype = DATATYPES[layer.dtype]
+    return _TYPES.get(datatype, f"TYPE_{datatype}")
+
+
+def _dims(layer: Layer, batch: int) -> tuple[int, ...]:
+    """Return the sizes, without the batch where rows run together."""
+    return (layer.shape or ())[1 if batch else 0 :]

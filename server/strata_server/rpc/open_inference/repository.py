@@ -1,0 +1,72 @@
+"""The RPCs about the model repository: what is in it, what of it is served."""
+
+from functools import partial
+
+from strata_server.control import Listed
+from strata_server.deadline import Deadline
+from strata_server.errors import InvalidArgument, NotFound, quote, quote_all
+from strata_server.rpc.methods import Deferred
+from strata_server.rpc.open_inference import open_inference_pb2 as pb
+from strata_server.rpc.open_inference.facilities import Facilities
+
+_UNLOAD_PARAMETERS = ("unload_dependents",)
+
+
+def repository_index(facilities: Facilities, request: pb.RepositoryIndexRequest, deadline: Deadline) -> Deferred:
+    """List the versions in the repository, or those that are served."""
+    if request.repository_name:
+        raise _no_other(request.repository_name)
+    return Deferred(facilities.control.index(), partial(_write_index, ready=request.ready))
+
+
+def repository_model_load(
+    facilities: Facilities, request: pb.RepositoryModelLoadRequest, deadline: Deadline
+) -> Deferred:
+    """Serve what the repository holds of a model now."""
+    model = _find_name(request)
+    if request.parameters:
+        # What is loaded is what the operator has put there: a caller brings no file and no configuration.
+        received = quote_all(sorted(request.parameters))
+        raise InvalidArgument(f"expected a load request without parameters, received {received}")
+    response = pb.RepositoryModelLoadResponse(model_name=model, isLoaded=True)
+    return Deferred(facilities.control.load(model), lambda _: response)
+
+
+def repository_model_unload(
+    facilities: Facilities, request: pb.RepositoryModelUnloadRequest, deadline: Deadline
+) -> Deferred:
+    """Serve a model no longer."""
+    model = _find_name(request)
+    for name in sorted(request.parameters):
+        # No model depends on another here, so that one changes nothing.
+        if name not in _UNLOAD_PARAMETERS:
+            known = ", ".join(_UNLOAD_PARAMETERS)
+            raise InvalidArgument(f"unload request: unknown parameter {quote(name)}; known are {known}")
+    response = pb.RepositoryModelUnloadResponse(model_name=model, isUnloaded=True)
+    return Deferred(facilities.control.unload(model), lambda _: response)
+
+
+def _find_name(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
+    """Return the model's name, which KServe's clients send as that of the repository."""
+    if request.repository_name and request.model_name:
+        raise _no_other(request.repository_name)
+    name = request.model_name or request.repository_name
+    if not name:
+        raise InvalidArgument("expected the name of a model, received none")
+    return name
+
+
+def _no_other(repository: str) -> NotFound:
+    return NotFound(f"unknown repository {quote(repository)}; there is one, and it has no name")
+
+
+def _write_index(listed: list[Listed], *, ready: bool) -> pb.RepositoryIndexResponse:
+    return pb.RepositoryIndexResponse(
+        models=[
+            pb.RepositoryIndexResponse.ModelIndex(
+                name=each.model, version=each.version, state=each.state, reason=each.reason
+            )
+            for each in listed
+            if not ready or each.state == "READY"
+        ]
+    )
