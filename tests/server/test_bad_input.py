@@ -285,11 +285,10 @@ BAD_INFERENCES = {
         INVALID,
         "expected values of uint8, received one that does not fit",
     ),
-    "shared memory": (infer_request(inputs=[{**IMAGE, "parameters": REGION}]), UNSERVED, "shared_memory_region"),
-    "a classification": (
-        infer_request(outputs=[{"name": "flat", "parameters": {"classification": {"int64_param": 2}}}]),
+    "shared memory that is not allowed": (
+        infer_request(inputs=[{**IMAGE, "parameters": REGION}]),
         UNSERVED,
-        "classification",
+        "--allow-shared-memory",
     ),
 }  # fmt: skip
 
