@@ -76,9 +76,7 @@ def test_a_requests_own_parameters_hold_for_the_prediction(stubs: Stubs, image: 
 def test_a_layer_is_entered_and_another_reduced(stubs: Stubs, image: Floats) -> None:
     flat = tiny_answer(image)["flat"]
     entry = {"name": "flat", "datatype": "FP32", "shape": flat.shape}
-    values = ask(
-        stubs, image, {"scores": {"top_channels": 1}}, inputs=[entry], raw_input_contents=[flat.tobytes()]
-    )
+    values = ask(stubs, image, {"scores": {"top_channels": 1}}, inputs=[entry], raw_input_contents=[flat.tobytes()])
     assert_close(values["scores"], tiny_answer(image)["scores"].max(axis=1, keepdims=True))
 
 
