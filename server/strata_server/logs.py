@@ -29,6 +29,9 @@ _LARGEST_LEVEL = 2**31 - 1
 _ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 
 
+log = logging.getLogger(__name__)
+
+
 class LineFormatter(logging.Formatter):
     """Makes one line of each message, whatever strangers have put into it."""
 
@@ -84,6 +87,7 @@ class Logs:
         for handler in self._handlers:
             if isinstance(handler.formatter, LineFormatter):
                 handler.formatter.is_iso8601 = self._settings["log_format"] == "ISO8601"
+        log.info("log settings changed: %s", ", ".join(f"{name}={value!r}" for name, value in sorted(values.items())))
 
     def abandon(self, values: Values) -> None:
         """Do nothing: nothing was made ready."""

@@ -3,6 +3,7 @@
 import itertools
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,19 @@ from typing import Any
 import grpc
 import numpy as np
 import numpy.typing as npt
-import psutil
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer, write_artifact
 from open_inference import call, read_values, refusal_of, write_parameters, write_request
 from processes import ServerProcess, serving
+from strata_server.control import Json
+from strata_server.errors import InvalidArgument
+from strata_server.regions import Regions
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from waiting import wait_until
 from wire import Stubs, connect
 
 Floats = npt.NDArray[np.float32]
-FOLDER = Path("/dev/shm")
+FOLDER = Path("/dev/shm")  # noqa: S108 - where shm_open has its files
 IMAGE = np.random.default_rng(3).random((2, SIDE, SIDE, 1), np.float32)
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 names = (f"strata-test-{os.getpid()}-{number}" for number in itertools.count())
@@ -224,15 +227,19 @@ def test_a_region_that_is_unregistered_is_gone(stubs: Stubs, memory: Path, shari
     assert list_regions(stubs) == {}
     code, _ = refusal_of(stubs.infer, request_from(place("one", 128)))
     assert code is grpc.StatusCode.NOT_FOUND
-    process = psutil.Process(sharing.process.pid)
-    wait_until(lambda: not [file for file in os.listdir(f"/proc/{process.pid}/fd") if is_shared(process.pid, file)])
+    files = Path(f"/proc/{sharing.process.pid}/fd")
+    wait_until(lambda: not any(map(is_shared, files.iterdir())))
 
 
-def is_shared(pid: int, file: str) -> bool:
+def is_shared(file: Path) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/fd/{file}").startswith(f"{FOLDER}/strata-test")
-    except FileNotFoundError:
+        return FOLDER in file.readlink().parents
+    except FileNotFoundError:  # closed meanwhile
         return False
+
+
+def count_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
@@ -372,3 +379,58 @@ def test_cuda_shared_memory_is_unimplemented_and_there_is_none_of_it(stubs: Stub
     ):
         code, _ = refusal_of(call, stubs, f"CudaSharedMemory{name}", request, pb.CudaSharedMemoryStatusResponse)
         assert code is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_client_that_cuts_its_memory_short_again_and_again_gets_errors_and_the_server_serves_on(
+    stubs: Stubs, memory: Path
+) -> None:
+    register(stubs, "all", memory.name)
+    done = threading.Event()
+
+    def cut() -> None:
+        while not done.is_set():
+            os.truncate(memory, 0)
+            os.truncate(memory, 4096)
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    request = request_from(place("all", IMAGE.nbytes), {"double": place("all", IMAGE.nbytes, 2048)})
+    codes = set()
+    for _ in range(500):
+        try:
+            stubs.infer(request)
+        except grpc.RpcError as error:
+            codes.add(error.code())
+    done.set()
+    cutter.join()
+    assert codes <= {INVALID}
+    assert memory.stat().st_size == 4096
+    put(memory, IMAGE.tobytes())
+    assert stubs.infer(request).outputs
+
+
+def test_what_holds_a_region_that_is_unregistered_uses_it_to_the_end(memory: Path) -> None:
+    regions = Regions("strata", max_bytes=4096)
+    change: dict[str, Json] = {"all": {"key": memory.name, "offset": 0, "byte_size": 4096}}
+    regions.prepare(change)
+    assert regions.all == {}
+    regions.commit(change)
+    held = regions.find("all")
+    regions.prepare({"all": None})
+    regions.commit({"all": None})
+    assert regions.all == {}
+    held.write(10, b"late")
+    assert (held.read(10, 4), memory.read_bytes()[10:14]) == (b"late", b"late")
+
+
+def test_a_change_that_is_abandoned_leaves_nothing_open(memory: Path) -> None:
+    regions = Regions("strata", max_bytes=4096)
+    before = count_files()
+    change: dict[str, Json] = {"all": {"key": memory.name, "offset": 0, "byte_size": 4096}}
+    regions.prepare(change)
+    assert count_files() == before + 1
+    regions.abandon(change)
+    with pytest.raises(InvalidArgument):
+        regions.prepare({**change, "other": {"key": "elsewhere", "offset": 0, "byte_size": 1}})
+    assert count_files() == before
+    assert regions.all == {}

@@ -168,6 +168,7 @@ class Dispatcher:
             request_id = uuid.uuid4().hex[:12]
             log.error("request %s: %s failed", request_id, method.path, exc_info=error)
             error = StrataError(f"internal error; the server's log says more under {request_id}")
+        log.debug("%s: %s: %s", method.path, error.status, error)
         if method.fail:
             return Reply(method.fail(method.request.FromString(data), error).SerializeToString())
         return refuse(error)
