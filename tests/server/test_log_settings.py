@@ -51,7 +51,8 @@ def unchanged(tiny: ServerProcess) -> Iterator[Stubs]:
 
 def write_settings(**settings: bool | int | str) -> pb.LogSettingsRequest:
     kinds = {bool: "bool_param", int: "uint32_param", str: "string_param"}
-    return pb.LogSettingsRequest(settings={name: {kinds[type(value)]: value} for name, value in settings.items()})
+    told: dict[str, Any] = {name: {kinds[type(value)]: value} for name, value in settings.items()}
+    return pb.LogSettingsRequest(settings=told)
 
 
 def change(stubs: Stubs, **settings: bool | int | str) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def test_a_setting_that_cannot_be_is_refused_and_changes_nothing(
 
 
 def test_a_setting_without_a_value_is_refused(unchanged: Stubs) -> None:
-    request = pb.LogSettingsRequest(settings={"log_info": {}})
+    request = pb.LogSettingsRequest(settings={"log_info": pb.LogSettingsRequest.SettingValue()})
     code, details = refusal_of(call, unchanged, "LogSettings", request, pb.LogSettingsResponse)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "'log_info': expected a value" in details

@@ -53,9 +53,8 @@ def unchanged(tiny: ServerProcess) -> Iterator[Stubs]:
 
 def change(stubs: Stubs, model: str = "", /, **settings: list[str]) -> dict[str, list[str]]:
     """Set settings, an empty list takes one back; return all of them."""
-    request = pb.TraceSettingRequest(
-        model_name=model, settings={name: {"value": value} for name, value in settings.items()}
-    )
+    told = {name: pb.TraceSettingRequest.SettingValue(value=value) for name, value in settings.items()}
+    request = pb.TraceSettingRequest(model_name=model, settings=told)
     answer = call(stubs, "TraceSetting", request, pb.TraceSettingResponse)
     return {name: list(setting.value) for name, setting in answer.settings.items()}
 
@@ -132,7 +131,7 @@ def test_an_id_is_no_place_for_another_line(server: ServerProcess, stubs: Stubs,
 
 
 def test_traces_are_written_where_information_is_not(server: ServerProcess, stubs: Stubs, image: Floats) -> None:
-    off = pb.LogSettingsRequest(settings={"log_info": {"bool_param": False}})
+    off = pb.LogSettingsRequest(settings={"log_info": pb.LogSettingsRequest.SettingValue(bool_param=False)})
     call(stubs, "LogSettings", off, pb.LogSettingsResponse)
     change(stubs, trace_level=["TIMESTAMPS"], trace_rate=["1"])
     stubs.infer(write_request(image))
