@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from strata_server.catalog import Layer
+from strata_server.configuration import model_config_pb2
+from strata_server.configuration.model_settings import ModelSettings, VersionPolicy
 from strata_server.deadline import Deadline
-from strata_server.rpc.open_inference import model_config_pb2
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.rpc.open_inference.datatypes import DATATYPES
 from strata_server.rpc.open_inference.facilities import Facilities
@@ -22,16 +23,17 @@ def model_config(facilities: Facilities, request: pb.ModelConfigRequest, deadlin
 
 
 def describe_config(version: Version) -> model_config_pb2.ModelConfig:
-    """Return the configuration of a version."""
-    catalog = version.catalog
+    """Return the configuration of a version: what its folder says, and what follows from the artifact."""
+    catalog, settings = version.catalog, version.settings
     prediction = version.find(_names(catalog.inputs), _names(catalog.default_exits))
     batch = version.tile_rows if version.batches(prediction) else 0
     kind = "KIND_GPU" if version.has_device else "KIND_CPU"
+    parameters = {**settings.parameters, "layers": str(len(catalog.layers)), "layers_catalog": _CATALOG}
     return model_config_pb2.ModelConfig(
         name=version.model,
         platform="onnxruntime_onnx",
         backend="onnxruntime",
-        version_policy=model_config_pb2.ModelVersionPolicy(all=model_config_pb2.ModelVersionPolicy.All()),
+        version_policy=_write_policy(settings.versions),
         max_batch_size=batch,
         input=[
             model_config_pb2.ModelInput(name=layer.name, data_type=_type_of(layer), dims=_dims(layer, batch))
@@ -43,12 +45,20 @@ def describe_config(version: Version) -> model_config_pb2.ModelConfig:
         ],
         instance_group=[model_config_pb2.ModelInstanceGroup(name=f"{version.model}_0", count=1, kind=kind)],
         default_model_filename="model.onnx",
-        dynamic_batching=model_config_pb2.ModelDynamicBatching() if batch else None,
-        parameters={
-            "layers": model_config_pb2.ModelParameter(string_value=str(len(catalog.layers))),
-            "layers_catalog": model_config_pb2.ModelParameter(string_value=_CATALOG),
-        },
+        dynamic_batching=_write_batching(settings) if batch else None,
+        parameters={name: model_config_pb2.ModelParameter(string_value=value) for name, value in parameters.items()},
     )
+
+
+def _write_policy(policy: VersionPolicy) -> model_config_pb2.ModelVersionPolicy:
+    kinds = model_config_pb2.ModelVersionPolicy
+    if policy.specific:
+        return kinds(specific=kinds.Specific(versions=policy.specific))
+    return kinds(all=kinds.All()) if policy.latest is None else kinds(latest=kinds.Latest(num_versions=policy.latest))
+
+
+def _write_batching(settings: ModelSettings) -> model_config_pb2.ModelDynamicBatching:
+    return model_config_pb2.ModelDynamicBatching(max_queue_delay_microseconds=settings.batch_wait_us or 0)
 
 
 def _names(layers: Iterable[Layer]) -> list[str]:
