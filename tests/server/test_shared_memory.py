@@ -181,7 +181,8 @@ def test_a_part_that_is_not_there_is_not_read(stubs: Stubs, memory: Path, told: 
 
 def test_an_output_that_is_larger_than_its_part_is_refused_with_both_numbers(stubs: Stubs, memory: Path) -> None:
     register(stubs, "all", memory.name)
-    code, details = refusal_of(stubs.infer, write_request(IMAGE, {"double": place("all", 127)}))
+    outputs = {"flat": place("all", 128, 1024), "double": place("all", 127)}
+    code, details = refusal_of(stubs.infer, write_request(IMAGE, outputs))
     assert code is INVALID
     assert "expected room for 128 bytes of an output, received 127 bytes" in details
     assert memory.read_bytes() == bytes(4096)

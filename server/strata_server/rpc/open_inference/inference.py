@@ -48,7 +48,7 @@ def model_stream_infer(facilities: Facilities, request: pb.ModelInferRequest, de
 
 def has_elements(request: pb.ModelInferRequest) -> bool:
     """Say whether values came one by one, each of which becomes an object, or are to be read from shared memory."""
-    return not request.raw_input_contents
+    return len(request.raw_input_contents) < len(request.inputs)
 
 
 def fail_in_stream(request: pb.ModelInferRequest, error: StrataError) -> pb.ModelStreamInferResponse:

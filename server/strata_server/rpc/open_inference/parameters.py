@@ -11,19 +11,19 @@ _LONGEST_TEXT = 1024
 _LARGEST = 2**63 - 1
 
 
-def check_names(where: str, parameters: Parameters, known: Iterable[str]) -> None:
+def check_names(where: str, parameters: Iterable[str], known: Iterable[str]) -> None:
     """Refuse a parameter that nothing would heed: whoever sends it believes that something does.
 
     Args:
         where: what they belong to, for the message.
-        parameters: by name.
+        parameters: their names.
         known: the names that may be there.
 
     Raises:
         InvalidArgument: with the unknown name, and the known ones.
     """
     known = tuple(known)
-    for name in sorted(parameters):
+    for name in parameters:
         if name not in known:
             raise InvalidArgument(f"{where}: unknown parameter {quote(name)}; known are {', '.join(known)}")
 

@@ -27,16 +27,19 @@ class Place:
         """Return a copy of what is there; errors as in `Region.read`."""
         return self.region.read(self.offset, self.byte_size)
 
-    def write(self, data: bytes) -> None:
-        """Put an output there.
+    def check_room(self, byte_size: int) -> None:
+        """Check that an output fits.
 
         Raises:
-            InvalidArgument: it is larger than the place, or the memory is no longer there.
+            InvalidArgument: with both numbers.
         """
-        if len(data) > self.byte_size:
+        if byte_size > self.byte_size:
             raise InvalidArgument(
-                f"shared memory: expected room for {len(data)} bytes of an output, received {self.byte_size} bytes"
+                f"shared memory: expected room for {byte_size} bytes of an output, received {self.byte_size} bytes"
             )
+
+    def write(self, data: bytes) -> None:
+        """Put an output there, which fits; errors as in `Region.write`."""
         self.region.write(self.offset, data)
 
 

@@ -8,8 +8,7 @@ from strata_server.errors import InvalidArgument, NotFound, quote, quote_all
 from strata_server.rpc.methods import Deferred
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.rpc.open_inference.facilities import Facilities
-
-_UNLOAD_PARAMETERS = ("unload_dependents",)
+from strata_server.rpc.open_inference.parameters import check_names
 
 
 def repository_index(facilities: Facilities, request: pb.RepositoryIndexRequest, deadline: Deadline) -> Deferred:
@@ -37,11 +36,8 @@ def repository_model_unload(
 ) -> Deferred:
     """Serve a model no longer."""
     model = _find_name(request)
-    for name in sorted(request.parameters):
-        # No model depends on another here, so that one changes nothing.
-        if name not in _UNLOAD_PARAMETERS:
-            known = ", ".join(_UNLOAD_PARAMETERS)
-            raise InvalidArgument(f"unload request: unknown parameter {quote(name)}; known are {known}")
+    # No model depends on another here, so that it changes nothing.
+    check_names("unload request", request.parameters, ("unload_dependents",))
     response = pb.RepositoryModelUnloadResponse(model_name=model, isUnloaded=True)
     return Deferred(facilities.control.unload(model), lambda _: response)
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -70,15 +70,18 @@ def write_response(manner: Manner, wanted: list[Wanted], answer: Answer) -> pb.M
         and all(_is_typed(each.value) for each in outputs)
     ):
         for told, output in zip(response.outputs, outputs, strict=True):
-            getattr(told.contents, _contents(output.value)).extend(output.value.ravel().tolist())
+            getattr(told.contents, _contents(output.value)).extend(_list_elements(output.value))
         return response
-    for told, output in zip(response.outputs, outputs, strict=True):
-        data = _write_raw(output.value)
+    written = [_write_raw(output.value) for output in outputs]
+    for output, data in zip(outputs, written, strict=True):  # all of them, before any is written
+        if output.place:
+            output.place.check_room(len(data))
+    for told, output, data in zip(response.outputs, outputs, written, strict=True):
         if output.place:
             output.place.write(data)
             _tell_place(told, output.place, len(data))
-            data = b""  # clients find the values of an output by its place among all of them
-        response.raw_output_contents.append(data)
+        # An empty entry stands for an output elsewhere: clients count the entries to find one.
+        response.raw_output_contents.append(b"" if output.place else data)
     return response
 
 
@@ -134,9 +137,8 @@ def _write_labels(labels: list[list[Label]]) -> Array:
 
 
 def _array_of(texts: list[list[str]]) -> Array:
-    """Return (rows, columns) of bytes in UTF-8."""
     array = np.empty((len(texts), len(texts[0])), object)
-    array[:] = [[text.encode() for text in row] for row in texts]
+    array[:] = texts
     return array
 
 
@@ -148,11 +150,17 @@ def _is_typed(value: Array) -> bool:
     return value.dtype.hasobject or DATATYPES[value.dtype] in CONTENTS
 
 
+def _list_elements(value: Array) -> list[Any]:
+    """Return numbers, or texts as their bytes in UTF-8."""
+    elements: list[Any] = value.ravel().tolist()
+    return [text.encode() for text in elements] if value.dtype.hasobject else elements
+
+
 def _write_raw(value: Array) -> bytes:
     """Return the elements one after the other, texts each behind its length."""
     if not value.dtype.hasobject:
         return write_tensor(value)
-    return b"".join(len(text).to_bytes(4, "little") + text for text in value.ravel().tolist())
+    return b"".join(len(text).to_bytes(4, "little") + text for text in _list_elements(value))
 
 
 def _tell_place(output: pb.ModelInferResponse.InferOutputTensor, place: Place, byte_size: int) -> None:
