@@ -61,7 +61,7 @@ def fail_in_stream(request: pb.ModelInferRequest, error: StrataError) -> pb.Mode
 
 def _read_manner(request: pb.ModelInferRequest) -> Manner:
     # The request itself is let go: its values would lie in memory twice until the answer.
-    is_typed = any(tensor.HasField("contents") for tensor in request.inputs)
+    is_typed = not request.raw_input_contents and any(tensor.HasField("contents") for tensor in request.inputs)
     return Manner(request.id, is_typed, _marks_last(request))
 
 
