@@ -277,9 +277,7 @@ class Batcher:
             singles = [replace(batch, shares=[share]) for share in batch.shares]
             return [outcome for single in singles for outcome in self._compute(single)]
         batch.group.timing.note(batch.rows, taken_s)
-        for share in batch.shares:
-            if share.entry.task.trace:
-                share.entry.task.trace.note_run(start, start + taken_s)
+        _trace(batch, round(start * 1e9), round((start + taken_s) * 1e9))
         return outcomes
 
     def _make_line(self, plan: Plan) -> Line:
@@ -359,6 +357,13 @@ def _compute(batch: Batch) -> dict[str, Array]:
     if any(len(value) != batch.rows for value in computed.values()):
         raise RuntimeError(f"model {group.version.model}: expected {batch.rows} rows of each exit")
     return computed
+
+
+def _trace(batch: Batch, start_ns: int, end_ns: int) -> None:
+    """Note a run in the traces of those requests that leave one."""
+    for share in batch.shares:
+        if share.entry.task.trace:
+            share.entry.task.trace.note_run(start_ns, end_ns)
 
 
 def _cut(share: Share, name: str) -> Array:

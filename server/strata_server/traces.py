@@ -41,10 +41,10 @@ class Trace:
     compute_start: int = 0
     compute_end: int = 0
 
-    def note_run(self, start_s: float, end_s: float) -> None:
+    def note_run(self, start_ns: int, end_ns: int) -> None:
         """Note a run in which some or all of its rows were computed."""
-        self.compute_start = self.compute_start or round(start_s * 1e9)
-        self.compute_end = round(end_s * 1e9)
+        self.compute_start = self.compute_start or start_ns
+        self.compute_end = end_ns
 
     def end(self) -> None:
         """Write the line: the answer is made, or has failed."""
