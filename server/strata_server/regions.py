@@ -83,7 +83,8 @@ class Region:
             InvalidArgument: it is not there.
         """
         # The check comes right before the write: one beyond the end would make the client's file larger, and take
-        # memory of this machine that nobody has asked for.
+        # memory of this machine that nobody has asked for. A client that cuts it short between the two lines gets
+        # back at most what it had registered.
         self.check_range(offset, len(data))
         view, done = memoryview(data), 0
         while done < len(view):
