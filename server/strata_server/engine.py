@@ -332,7 +332,7 @@ def class_names(version: Version, layer: str, width: int) -> tuple[str, ...]:
 def _width(layer: Layer) -> int:
     """Return how many classes the rows of a layer have, -1 where only a run tells."""
     shape = layer.shape or ()
-    if len(shape) != 2 or layer.dtype.kind not in "biuf":
+    if len(shape) != 2 or not is_ordered(layer.dtype):
         expected = "classification needs an output of shape (rows, classes)"
         raise InvalidArgument(f"{expected}; {quote(layer.name)} has {describe(shape, layer.dtype)}")
     return shape[1]

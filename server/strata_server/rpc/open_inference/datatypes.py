@@ -1,6 +1,5 @@
 """The protocol's types of elements, and the values of tensors as they travel."""
 
-from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from strata_server.elements import BFLOAT16, STRING
 from strata_server.errors import InvalidArgument, quote
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.strings import encode_strings
-from strata_server.tensors import Array, read_elements, read_tensor, write_tensor
+from strata_server.tensors import Array, read_elements, read_tensor
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
@@ -65,21 +64,6 @@ def read_input(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None)
     if set(filled) - {field}:
         raise InvalidArgument(f"{quote(tensor.name)}: expected {field} for {tensor.datatype}, received {filled}")
     return read_elements(tensor.name, dtype, tuple(tensor.shape), getattr(tensor.contents, field))
-
-
-def write_outputs(response: pb.ModelInferResponse, values: Collection[Array], *, raw: bool) -> None:
-    """Fill in the values of the outputs that a response describes, in their order.
-
-    Args:
-        response: with the outputs' names, datatypes and shapes.
-        values: one for each.
-        raw: whether they go into raw_output_contents; they do so too where one of them has no typed contents.
-    """
-    if raw or any(output.datatype not in CONTENTS for output in response.outputs):
-        response.raw_output_contents.extend(map(write_tensor, values))
-        return
-    for output, value in zip(response.outputs, values, strict=True):
-        write_contents(output, value)
 
 
 def write_contents(output: pb.ModelInferResponse.InferOutputTensor, value: Array) -> None:

@@ -11,7 +11,7 @@ from strata_server.reductions import WHOLE
 from strata_server.regions import Regions
 from strata_server.rpc.methods import Pending
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import read_input
+from strata_server.rpc.open_inference.datatypes import holds_strings, read_input
 from strata_server.rpc.open_inference.facilities import Facilities
 from strata_server.rpc.open_inference.parameters import check_names, read_choice, read_count, read_flag
 from strata_server.rpc.open_inference.places import PLACE_PARAMETERS, read_place
@@ -47,8 +47,8 @@ def model_stream_infer(facilities: Facilities, request: pb.ModelInferRequest, de
 
 
 def has_elements(request: pb.ModelInferRequest) -> bool:
-    """Say whether values came one by one, each of which becomes an object, or are to be read from shared memory."""
-    return len(request.raw_input_contents) < len(request.inputs)
+    """Say whether values become objects one by one, as strings and typed ones do, or lie in shared memory."""
+    return len(request.raw_input_contents) < len(request.inputs) or holds_strings(request)
 
 
 def fail_in_stream(request: pb.ModelInferRequest, error: StrataError) -> pb.ModelStreamInferResponse:

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from strata_server.elements import STRING
 from strata_server.engine import Answer, class_names
 from strata_server.errors import InvalidArgument, quote
 from strata_server.labels import Label
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import CONTENTS, DATATYPES
+from strata_server.rpc.open_inference.datatypes import CONTENTS, DATATYPES, write_contents
 from strata_server.rpc.open_inference.places import BYTE_SIZE, OFFSET, REGION, Place
 from strata_server.rpc.open_inference.wanted import Wanted
 from strata_server.tensors import Array, write_tensor
@@ -67,12 +68,12 @@ def write_response(manner: Manner, wanted: list[Wanted], answer: Answer) -> pb.M
     if (
         manner.is_typed
         and not any(output.place for output in outputs)
-        and all(_is_typed(each.value) for each in outputs)
+        and all(DATATYPES[each.value.dtype] in CONTENTS for each in outputs)
     ):
         for told, output in zip(response.outputs, outputs, strict=True):
-            getattr(told.contents, _contents(output.value)).extend(_list_elements(output.value))
+            write_contents(told, output.value)
         return response
-    written = [_write_raw(output.value) for output in outputs]
+    written = [write_tensor(output.value) for output in outputs]
     for output, data in zip(outputs, written, strict=True):  # all of them, before any is written
         if output.place:
             output.place.check_room(len(data))
@@ -102,8 +103,7 @@ def describe(answer: Answer, outputs: list[_Output] | None = None) -> pb.ModelIn
     """Return a response but for its id and values."""
     response = pb.ModelInferResponse(model_name=answer.version.model, model_version=str(answer.version.number))
     for output in _list_outputs([], answer) if outputs is None else outputs:
-        datatype = "BYTES" if output.value.dtype.hasobject else DATATYPES[output.value.dtype]
-        response.outputs.add(name=output.name, datatype=datatype, shape=output.value.shape)
+        response.outputs.add(name=output.name, datatype=DATATYPES[output.value.dtype], shape=output.value.shape)
     return response
 
 
@@ -137,30 +137,9 @@ def _write_labels(labels: list[list[Label]]) -> Array:
 
 
 def _array_of(texts: list[list[str]]) -> Array:
-    array = np.empty((len(texts), len(texts[0])), object)
+    array = np.empty((len(texts), len(texts[0])), STRING)
     array[:] = texts
     return array
-
-
-def _contents(value: Array) -> str:
-    return "bytes_contents" if value.dtype.hasobject else CONTENTS[DATATYPES[value.dtype]]
-
-
-def _is_typed(value: Array) -> bool:
-    return value.dtype.hasobject or DATATYPES[value.dtype] in CONTENTS
-
-
-def _list_elements(value: Array) -> list[Any]:
-    """Return numbers, or texts as their bytes in UTF-8."""
-    elements: list[Any] = value.ravel().tolist()
-    return [text.encode() for text in elements] if value.dtype.hasobject else elements
-
-
-def _write_raw(value: Array) -> bytes:
-    """Return the elements one after the other, texts each behind its length."""
-    if not value.dtype.hasobject:
-        return write_tensor(value)
-    return b"".join(len(text).to_bytes(4, "little") + text for text in _list_elements(value))
 
 
 def _tell_place(output: pb.ModelInferResponse.InferOutputTensor, place: Place, byte_size: int) -> None:
