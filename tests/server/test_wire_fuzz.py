@@ -271,8 +271,10 @@ def resident_bytes(server: ServerProcess) -> int:
 
 
 def check_normal(server: ServerProcess) -> None:
-    """Check that valid calls get what they always got."""
+    """Check that valid calls get what they always got, once the model is there that a request may have unloaded."""
     stubs = connect(server.grpc, alone=True)
+    load = oip.RepositoryModelLoadRequest(model_name="tiny").SerializeToString()
+    stubs.call("/inference.GRPCInferenceService/RepositoryModelLoad", load)
     response = stubs.infer(infer_request())
     scores = np.frombuffer(response.raw_output_contents[0], np.float32).reshape(2, -1)
     assert_close(scores, tiny_answer(IMAGE)["scores"])
@@ -299,7 +301,16 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     write_artifact(models, version=12)
     write_artifact(models, "mixed", model=mixed_model(), manifest="")
     memory = SharedMemory(MEMORY, create=True, size=REGION_BYTES)
-    flags = ("--transport", request.param, "--slice-memory", "16MiB")
+    # All that a request may change here is allowed.
+    flags = (
+        "--transport",
+        request.param,
+        "--slice-memory",
+        "16MiB",
+        "--allow-shared-memory",
+        "--repository",
+        "explicit",
+    )
     try:
         with serving(models, *flags) as server:
             yield server
