@@ -187,22 +187,26 @@ class Coordinator:
 
 
 class Here:
-    """This process, as one that follows changes."""
+    """This process, as one that follows changes of some subjects; those of others do not concern it."""
 
     def __init__(self, subjects: Mapping[str, Subject]) -> None:
         self._subjects = subjects
 
     def prepare(self, change: Change) -> "Future[None]":
         """Make ready."""
-        return settle(lambda: self._subjects[change.subject].prepare(change.values))
+        return self._step(change, lambda subject: subject.prepare(change.values))
 
     def commit(self, change: Change) -> "Future[None]":
         """Let what was prepared take effect."""
-        return settle(lambda: self._subjects[change.subject].commit(change.values))
+        return self._step(change, lambda subject: subject.commit(change.values))
 
     def abandon(self, change: Change) -> "Future[None]":
         """Drop what was prepared."""
-        return settle(lambda: self._subjects[change.subject].abandon(change.values))
+        return self._step(change, lambda subject: subject.abandon(change.values))
+
+    def _step(self, change: Change, step: Callable[[Subject], None]) -> "Future[None]":
+        subject = self._subjects.get(change.subject)
+        return settle(lambda: step(subject) if subject else None)
 
     def expel(self, reason: str) -> None:
         """Say it: there is no other process to go on with."""

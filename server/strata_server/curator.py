@@ -284,6 +284,7 @@ class Curator:
                 self._models[name] = self._refuse_new(before, model, str(error))
                 return
             log.info("model %s: %s", name, _describe(model))
+            _tell_missing(name, model)
         if model:
             self._models[name] = replace(model, loading=0)
         else:
@@ -308,6 +309,16 @@ def _find_reasons(model: _Model) -> Iterator[str]:
         yield model.problem
     for number, (_, reason) in sorted(model.refused.items()):
         yield f"version {number}: {reason}"
+
+
+def _tell_missing(name: str, model: _Model | None) -> None:
+    """Log which versions the settings name that are not served."""
+    if not model or not model.served:
+        return
+    for number in model.settings.versions.find_missing(model.served):
+        log.warning("model %s: its settings name version %d, which is not served", name, number)
+    for label, number in model.settings.find_missing(model.served).items():
+        log.warning("model %s: its label %s is version %d, which is not served", name, label, number)
 
 
 def _describe(model: _Model | None) -> str:

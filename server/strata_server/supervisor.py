@@ -16,9 +16,11 @@ from dataclasses import dataclass
 
 from strata_server.addresses import Address, listen, resolve_host
 from strata_server.board import State, make_board
-from strata_server.coordination import Coordinator
+from strata_server.coordination import Coordinator, Here
 from strata_server.curator import Curator
 from strata_server.errors import StartError
+from strata_server.logs import SUBJECT as LOG
+from strata_server.logs import Logs
 from strata_server.remote import There
 from strata_server.settings import Settings
 from strata_server.stopping import StopSignal
@@ -71,6 +73,7 @@ class Supervisor:
         self._coordinator = Coordinator(settings.load_timeout_s + _GRACE_S)
         self._curator = Curator(settings, self._coordinator, trials)
         self._coordinator.models = self._curator
+        self._coordinator.join(Here({LOG: Logs(logging.getLogger().handlers)}))  # it logs as well
         self._watcher = Watcher(settings, self._coordinator, self._curator)
 
     def run(self, stop: StopSignal) -> int:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
+import psutil
 import pytest
 from artifacts import write_artifact
 from open_inference import call, refusal_of
@@ -158,3 +160,25 @@ def test_a_setting_without_a_value_is_refused(unchanged: Stubs) -> None:
     code, details = refusal_of(call, unchanged, "LogSettings", request, pb.LogSettingsResponse)
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert "'log_info': expected a value" in details
+
+
+def test_the_supervisor_of_workers_follows_the_settings_too(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "models")
+    with serving(tmp_path / "models", "--workers", "2") as server:
+        stubs = connect(server.grpc)
+        kill_worker(server)
+        wait_until(lambda: "ended with signal SIGKILL" in server.log)
+        wait_until(lambda: httpx.get(f"{server.http}/readyz").status_code == 200)
+        change(stubs, log_error=False)
+        kill_worker(server)
+        wait_until(lambda: httpx.get(f"{server.http}/readyz").status_code == 200)
+        assert server.log.count("ended with signal SIGKILL") == 1
+        stubs.channel.close()
+
+
+def kill_worker(server: ServerProcess) -> None:
+    """Kill a worker, and wait until that is seen."""
+    children = psutil.Process(server.process.pid).children()
+    victim = next(child for child in children if "--worker" in child.cmdline())
+    victim.kill()
+    wait_until(lambda: not victim.is_running())
