@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from strata_server.errors import DeadlinePassed, Overloaded
 from strata_server.lines import Batch, Entry, Group, Line, Share
 from strata_server.plans import Outcome, Plan, Task
 from strata_server.settings import BatchSettings
+from strata_server.tallies import Tallies
 from strata_server.tensors import Array
 from strata_server.version import Version
 
@@ -47,8 +48,9 @@ class Batcher:
     at a time: the next one forms meanwhile, and a request that finds nothing running runs at once.
     """
 
-    def __init__(self, settings: BatchSettings) -> None:
+    def __init__(self, settings: BatchSettings, tallies: Tallies | None = None) -> None:
         self._settings = settings
+        self._tallies = tallies or Tallies()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._lines: OrderedDict[Hashable, Line] = OrderedDict()
@@ -77,7 +79,9 @@ class Batcher:
         task.deadline.check()
         with self._lock:
             line = self._lines.get(plan.line) or self._make_line(plan)
-            group = line.groups.get(plan.group) or line.add(plan)
+            group = line.groups.get(plan.group) or line.add(
+                plan, self._tallies.find(plan.version.model, plan.version.number)
+            )
             entry = Entry(task, tell, line, group)
             self._admit(entry)
             group.push(entry)
@@ -174,7 +178,7 @@ class Batcher:
         if not wait_s or not group.batches or group.rows >= self._tile(group):
             return 0
         first = group.first
-        return max(0, first.came + wait_s - time.monotonic()) if first else 0
+        return max(0, wait_s - (time.monotonic_ns() - first.came_ns) / 1e9) if first else 0
 
     def _wait_s(self, group: Group) -> float:
         wait_us = group.version.settings.batch_wait_us
@@ -266,18 +270,23 @@ class Batcher:
 
     def _compute(self, batch: Batch) -> list[tuple[Entry, Outcome]]:
         """Return the outcomes of those that have all their rows."""
-        start = time.perf_counter()
+        start_ns = time.monotonic_ns()
         try:
-            computed = _compute(batch)
-            taken_s = time.perf_counter() - start
-            outcomes = list(_divide(batch, computed))
+            entries = _put_together(batch)
+            ready_ns = time.monotonic_ns()
+            values = _compute(batch, entries)
+            computed_ns = time.monotonic_ns()
+            outcomes = list(_divide(batch, _summarize(batch, values)))
         except Exception as error:  # noqa: BLE001 - one request's error must not be told to the others
             if len(batch.shares) == 1:
                 return [(batch.shares[0].entry, error)]
             singles = [replace(batch, shares=[share]) for share in batch.shares]
             return [outcome for single in singles for outcome in self._compute(single)]
-        batch.group.timing.note(batch.rows, taken_s)
-        _trace(batch, round(start * 1e9), round((start + taken_s) * 1e9))
+        end_ns = time.monotonic_ns()
+        rows = batch.rows
+        batch.group.timing.note(rows, (end_ns - start_ns) / 1e9)
+        batch.group.tally.run(rows, ready_ns - start_ns, computed_ns - ready_ns, end_ns - computed_ns)
+        _note(batch, start_ns, ready_ns - start_ns, computed_ns - ready_ns, end_ns - computed_ns)
         return outcomes
 
     def _make_line(self, plan: Plan) -> Line:
@@ -299,6 +308,7 @@ class Batcher:
         entry.predicted_s = group.predict_share(plan.rows, group.tile(most.rows))
         queue.rows += plan.rows
         queue.nbytes += plan.entry_bytes
+        group.tally.enter(plan.rows, plan.entry_bytes)
         entry.line.enter(entry)
 
     def _check_room(self, queue: _Queue, entry: Entry) -> None:
@@ -320,6 +330,7 @@ class Batcher:
                 f"model {plan.version.model}: the answer would take {needed_s:.3f} s behind those that wait, "
                 f"the caller waits {remaining_s:.3f} s",
                 ahead_s,
+                "deadline",
             )
 
     def _release(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
@@ -329,6 +340,7 @@ class Batcher:
             queue = self._queues[plan.version.model]
             queue.rows -= plan.rows
             queue.nbytes -= plan.entry_bytes
+            entry.group.tally.leave(plan.rows, plan.entry_bytes)
             entry.line.leave(entry)
 
 
@@ -348,22 +360,44 @@ def _late() -> DeadlinePassed:
     return DeadlinePassed("the caller no longer waited when the request's turn came; it was not run")
 
 
-def _compute(batch: Batch) -> dict[str, Array]:
-    group, shares = batch.group, batch.shares
+def _put_together(batch: Batch) -> Mapping[str, Array]:
+    """Return what enters a run."""
+    shares = batch.shares
     if len(shares) == 1 and shares[0].is_whole:
-        return group.version.compute(batch.session, group.part, shares[0].entry.task.entries, group.figures)
-    entries = {name: np.concatenate([_cut(share, name) for share in shares]) for name in group.part.slice.entries}
-    computed = group.version.compute(batch.session, group.part, entries, group.figures)
-    if any(len(value) != batch.rows for value in computed.values()):
+        return shares[0].entry.task.entries
+    return {name: np.concatenate([_cut(share, name) for share in shares]) for name in batch.group.part.slice.entries}
+
+
+def _compute(batch: Batch, entries: Mapping[str, Array]) -> dict[str, Array]:
+    group, shares = batch.group, batch.shares
+    # On a device, the figures of a reduction are all that leaves it.
+    figures = group.figures if group.version.has_device else {}
+    computed = group.version.compute(batch.session, group.part, entries, figures)
+    is_one = len(shares) == 1 and shares[0].is_whole
+    if not is_one and any(len(value) != batch.rows for value in computed.values()):
         raise RuntimeError(f"model {group.version.model}: expected {batch.rows} rows of each exit")
     return computed
 
 
-def _trace(batch: Batch, start_ns: int, end_ns: int) -> None:
-    """Note a run in the traces of those requests that leave one."""
-    for share in batch.shares:
-        if share.entry.task.trace:
-            share.entry.task.trace.note_run(start_ns, end_ns)
+def _summarize(batch: Batch, values: dict[str, Array]) -> dict[str, Array]:
+    """Return what has left a run, of some exits only the figures of a reduction."""
+    group = batch.group
+    if not group.figures or group.version.has_device:
+        return values
+    return group.version.summarize(values, group.figures)
+
+
+def _note(batch: Batch, start_ns: int, input_ns: int, infer_ns: int, output_ns: int) -> None:
+    """Note how long a run took for each request that it was for."""
+    for entry, start, _ in batch.shares:
+        task = entry.task
+        if start == 0:
+            task.queue_ns = start_ns - entry.came_ns
+        task.input_ns += input_ns
+        task.infer_ns += infer_ns
+        task.output_ns += output_ns
+        if task.trace:
+            task.trace.note_run(start_ns, start_ns + input_ns + infer_ns)
 
 
 def _cut(share: Share, name: str) -> Array:

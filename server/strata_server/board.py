@@ -1,10 +1,10 @@
 """What worker processes and their supervisor know of each other, in memory that they share."""
 
 import mmap
-import os
-import tempfile
 import time
 from enum import IntEnum
+
+from strata_server.memory_files import make_memory_file
 
 _NUMBER_BYTES = 8
 
@@ -51,13 +51,7 @@ class Board:
 
 def make_board(workers: int) -> Board:
     """Return a new board, whose file child processes may inherit."""
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("board")
-    else:
-        with tempfile.TemporaryFile() as temporary:
-            file = os.dup(temporary.fileno())
-    os.ftruncate(file, _size(workers))
-    return Board(file, workers)
+    return Board(make_memory_file("board", _size(workers)), workers)
 
 
 def _size(workers: int) -> int:

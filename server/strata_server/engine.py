@@ -22,6 +22,7 @@ from strata_server.reductions import WHOLE, Reduction, check_reduction, check_si
 from strata_server.repository import Repository
 from strata_server.settings import Limits
 from strata_server.slicing import Part
+from strata_server.tallies import SliceKind, Tallies
 from strata_server.tensors import Array, count_bytes, describe, narrow
 from strata_server.version import Version
 
@@ -84,8 +85,9 @@ class Question:
 class Engine:
     """The models, and what can be asked of them."""
 
-    def __init__(self, repository: Repository, limits: Limits) -> None:
+    def __init__(self, repository: Repository, limits: Limits, tallies: Tallies | None = None) -> None:
         self.repository = repository
+        self.tallies = tallies or Tallies()
         self._limits = limits
         self._remembered = lru_cache(_REMEMBERED)(self._plan_anew)
         repository.follow(self.forget)
@@ -281,6 +283,7 @@ class Engine:
             line=(version, frozenset((name, shape[1:] if batches else shape) for name, shape, _ in entering)),
             group=(part, frozenset(figures.items())),
             batches=batches,
+            kind=_find_kind(version, shapes, layers),
             takes_strings=any(dtype == STRING for _, _, dtype in signature),
             is_sized=not any(
                 layer.dtype == STRING or (layer.name not in shapes and price.shapes[layer.name] is None)
@@ -345,10 +348,15 @@ def naming(version: Version) -> Iterator[None]:
         yield
     except (InvalidArgument, NotFound, OverLimit) as error:
         raise _name(version, error) from error
+    except StrataError as error:
+        error.about = (version.model, version.number)
+        raise
 
 
 def _name(version: Version, error: StrataError) -> StrataError:
-    return type(error)(f"model {version.model}: {error}")
+    named = type(error)(f"model {version.model}: {error}")
+    named.about = (version.model, version.number)
+    return named
 
 
 def _rank(version: Version, top_k: int, values: dict[str, Array]) -> Answer:
@@ -424,6 +432,13 @@ def _check_entry(layer: Layer, shape: tuple[int, ...], dtype: ElementType) -> No
             f"{name_type(layer.dtype)} of any shape" if layer.shape is None else describe(layer.shape, layer.dtype)
         )
         raise InvalidArgument(f"{quote(layer.name)}: expected {expected}, received {describe(shape, dtype)}")
+
+
+def _find_kind(version: Version, entries: Iterable[str], exits: Sequence[str]) -> SliceKind:
+    if not set(_names(version.catalog.inputs)).issuperset(entries):
+        return SliceKind.REENTRY
+    is_prediction = sorted(exits) == sorted(_names(version.catalog.default_exits))
+    return SliceKind.PREDICTION if is_prediction else SliceKind.ACTIVATION
 
 
 def _refuse_idle(version: Version, part: Part, entries: Iterable[str], exits: Sequence[Layer]) -> None:

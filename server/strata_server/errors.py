@@ -31,6 +31,10 @@ class StrataError(Exception):
 
     status: ClassVar[str] = "INTERNAL"
     """The name of the gRPC status code."""
+    reason: str = ""
+    """Why the request was rejected, where it was one that may be right: `tallies.REASONS`."""
+    about: tuple[str, int] = ("", 0)
+    """The model and the version that were asked, where they were found."""
 
 
 class NotFound(StrataError):
@@ -49,6 +53,7 @@ class OverLimit(StrataError):
     """The request is larger than a fixed limit allows: clients are told never to send it again."""
 
     status = "RESOURCE_EXHAUSTED"
+    reason = "over_limit"
 
 
 class Overloaded(StrataError):
@@ -56,22 +61,25 @@ class Overloaded(StrataError):
 
     status = "RESOURCE_EXHAUSTED"
 
-    def __init__(self, message: str, retry_s: float) -> None:
-        """Take the message, and how long the work that waits will take, in seconds."""
+    def __init__(self, message: str, retry_s: float, reason: str = "queue_full") -> None:
+        """Take the message, how long the work that waits will take, in seconds, and what there is no room in."""
         super().__init__(message)
         self.retry_s = retry_s
+        self.reason = reason
 
 
 class DeadlinePassed(StrataError):
     """The caller's deadline was over before the request was run."""
 
     status = "DEADLINE_EXCEEDED"
+    reason = "deadline_passed"
 
 
 class Draining(StrataError):
     """The server is stopping."""
 
     status = "UNAVAILABLE"
+    reason = "draining"
 
 
 class Unimplemented(StrataError):

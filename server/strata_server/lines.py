@@ -12,6 +12,7 @@ import onnxruntime
 from strata_server.plans import Outcome, Plan, Task
 from strata_server.reductions import Reduction
 from strata_server.slicing import Part
+from strata_server.tallies import Tally
 from strata_server.tensors import Array
 from strata_server.timings import Timing
 from strata_server.version import Version
@@ -24,7 +25,7 @@ _GROUPS_REMEMBERED = 256
 class Entry:
     """A task in a queue."""
 
-    __slots__ = ("came", "done", "group", "is_settled", "line", "predicted_s", "task", "tell", "values")
+    __slots__ = ("came_ns", "done", "group", "is_settled", "line", "predicted_s", "task", "tell", "values")
 
     def __init__(self, task: Task, tell: Callable[[Outcome], None], line: "Line", group: "Group") -> None:
         """Let a task come; `tell` takes its outcome, once."""
@@ -33,7 +34,7 @@ class Entry:
         self.line = line
         self.group = group
         self.predicted_s = 0.0
-        self.came = time.monotonic()
+        self.came_ns = time.monotonic_ns()
         self.done = 0
         """Rows that have run, of a task that is larger than a tile."""
         self.values: dict[str, Array] = {}
@@ -82,7 +83,7 @@ class Batch:
 class Group:
     """Entries of one line that ask for the same part."""
 
-    def __init__(self, plan: Plan, part: Part, figures: Mapping[str, Reduction], timing: Timing) -> None:
+    def __init__(self, plan: Plan, part: Part, figures: Mapping[str, Reduction], timing: Timing, tally: Tally) -> None:
         """Hold none yet.
 
         Args:
@@ -90,7 +91,9 @@ class Group:
             part: what they ask, or more.
             figures: exits of which a run gives only the figures of a reduction.
             timing: how long it takes.
+            tally: of the version.
         """
+        self.tally = tally
         self.version = plan.version
         self.part = part
         self.figures = figures
@@ -221,12 +224,12 @@ class Line:
         """Whether something of it waits or runs."""
         return self.has_turn or self.entries > 0 or any(group.is_making for group in self.groups.values())
 
-    def add(self, plan: Plan) -> Group:
+    def add(self, plan: Plan, tally: Tally) -> Group:
         """Return a new group for what a plan asks; those that nobody asks for make room."""
         if len(self.groups) >= _GROUPS_REMEMBERED:
             self.groups = {key: group for key, group in self.groups.items() if group.rows or group.is_making}
         group = self.groups[plan.group] = Group(
-            plan, plan.part, plan.figures, Timing(plan.version.guess_row_s(plan.part))
+            plan, plan.part, plan.figures, Timing(plan.version.guess_row_s(plan.part)), tally
         )
         return group
 
@@ -240,7 +243,7 @@ class Line:
             longer, shorter = (one, other) if one.timing.row_s > other.timing.row_s else (other, one)
             more = version.guess_row_s(part) / version.guess_row_s(longer.part)
             timing = Timing(longer.timing.row_s * more, max(longer.timing.fixed_s, shorter.timing.fixed_s))
-            joint = self.groups[key] = Group(longer.plan, part, {}, timing)
+            joint = self.groups[key] = Group(longer.plan, part, {}, timing, one.tally)
         return joint
 
     def ahead_s(self, priority: int) -> float:
@@ -263,6 +266,6 @@ class Line:
             self._backlog_s.clear()  # of what rounding leaves
 
 
-def _urgency(group: Group) -> tuple[int, float]:
+def _urgency(group: Group) -> tuple[int, int]:
     first = group.first
-    return (first.task.priority, first.came) if first else (0, 0)
+    return (first.task.priority, first.came_ns) if first else (0, 0)

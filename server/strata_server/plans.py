@@ -7,6 +7,7 @@ from typing import TypeAlias
 from strata_server.deadline import Deadline
 from strata_server.reductions import Reduction
 from strata_server.slicing import Part
+from strata_server.tallies import SliceKind
 from strata_server.tensors import Array
 from strata_server.traces import Trace
 from strata_server.version import Version
@@ -39,6 +40,8 @@ class Plan:
     """Those of one line with the same one ask for the same."""
     batches: bool
     """Whether each row is computed from the same row of what enters alone."""
+    kind: SliceKind
+    """As what it is counted."""
     takes_strings: bool = False
     """Whether strings enter: only they themselves tell how many bytes they have, which `entry_bytes` is then of."""
     is_sized: bool = True
@@ -55,6 +58,12 @@ class Task:
     priority: int = DEFAULT_PRIORITY
     trace: Trace | None = None
     """Of a request that leaves one."""
+    queue_ns: int = 0
+    """How long it has waited for its turn."""
+    input_ns: int = 0
+    """What putting rows together took; like the next ones, of all runs with rows of it."""
+    infer_ns: int = 0
+    output_ns: int = 0
 
     def order(self, computed: dict[str, Array]) -> dict[str, Array]:
         """Return the values of the exits asked, in their order; those that are entries as they came."""

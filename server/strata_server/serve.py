@@ -16,6 +16,7 @@ from strata_server.control import Subject
 from strata_server.engine import Engine
 from strata_server.errors import StartError
 from strata_server.following import Follower, Leader
+from strata_server.gauges import Gauges
 from strata_server.http.app import make_app
 from strata_server.http.server import HttpServer
 from strata_server.logs import SUBJECT as LOG
@@ -32,6 +33,7 @@ from strata_server.runtime import Device, choose_device
 from strata_server.settings import Settings
 from strata_server.shelf import MODELS, Shelf
 from strata_server.stopping import StopSignal
+from strata_server.tallies import Tallies
 from strata_server.traces import SUBJECT as TRACE
 from strata_server.traces import Traces
 from strata_server.trials import Trials
@@ -55,19 +57,19 @@ def serve(settings: Settings, stop: StopSignal, trials: Trials) -> None:
         Stopped: the signal came before the server was ready.
     """
     host = resolve_host(settings.host)
-    alone = Alone()
-    grpc = _take_port(settings, Address(host, settings.grpc_port), alone.beat)
+    alone, tallies = Alone(), Tallies()
+    grpc = _take_port(settings, Address(host, settings.grpc_port), alone.beat, tallies)
     http = HttpServer(listen(Address(host, settings.http_port)))
-    _serve(settings, stop, Server(host, grpc, http, alone, Leader(settings, trials)))
+    _serve(settings, stop, Server(host, grpc, http, alone, Leader(settings, trials), tallies))
 
 
 def serve_as_worker(settings: Settings, stop: StopSignal, place: Place) -> None:
     """Serve on ports that other processes share; arguments and errors as in `serve`, and the place among them."""
     host = resolve_host(settings.host)
-    worker = Worker(place)
-    grpc = _take_port(settings, Address(host, place.grpc_port), worker.beat, shares_port=True)
+    worker, tallies = Worker(place), Tallies(place.tallies, place.index, place.workers)
+    grpc = _take_port(settings, Address(host, place.grpc_port), worker.beat, tallies, shares_port=True)
     http = HttpServer(socket.socket(fileno=place.http_socket))
-    _serve(settings, stop, Server(host, grpc, http, worker, Follower(place.control)))
+    _serve(settings, stop, Server(host, grpc, http, worker, Follower(place.control), tallies))
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,11 @@ class Server:
     http: HttpServer
     worker: Worker | Alone
     leader: Leader | Follower
+    tallies: Tallies
 
 
 def _take_port(
-    settings: Settings, address: Address, beat: Callable[[], None], *, shares_port: bool = False
+    settings: Settings, address: Address, beat: Callable[[], None], tallies: Tallies, *, shares_port: bool = False
 ) -> GrpcServer:
     return GrpcServer(
         address,
@@ -91,17 +94,18 @@ def _take_port(
         batches=settings.batches,
         shares_port=shares_port,
         beat=beat,
+        tallies=tallies,
     )
 
 
 def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
     """Serve with ports that are taken: a taken one was found before minutes of loading."""
     _check_protobuf()
-    server.http.start(make_app(server.worker.lack))  # /healthz answers while models load
+    server.http.start(make_app(server.worker.lack, server.tallies))  # /healthz answers while models load
     try:
         device = choose_device(settings.devices)
         repository = Repository()
-        facilities = _equip(settings, Engine(repository, settings.limits), server)
+        facilities = _equip(settings, Engine(repository, settings.limits, server.tallies), server)
         _load(settings, device, facilities, server, stop)
         server.grpc.start({**strata_services(facilities.engine), **open_inference_services(facilities)})
         server.worker.set(State.READY)
@@ -135,16 +139,26 @@ def _load(settings: Settings, device: Device, facilities: Facilities, server: Se
     opener = Opener(settings, device)
     warming = Warming(settings.slices.warm)
 
-    def retire(version: Version) -> None:
-        server.grpc.batcher.retire(version, partial(opener.sessions.release, version))
+    def prepare(version: Version) -> None:
+        warming.prepare(version)
+        server.tallies.admit(version.model, version.number)
 
-    shelf = Shelf(repository, opener, warming.prepare, retire)
+    def retire(version: Version) -> None:
+        server.grpc.batcher.retire(version, partial(release, version))
+
+    def release(version: Version) -> None:
+        opener.sessions.release(version)
+        server.tallies.retire(version.model, version.number)
+
+    shelf = Shelf(repository, opener, prepare, retire)
     subjects: dict[str, Subject] = {MODELS: shelf, LOG: facilities.logs, TRACE: facilities.traces}
     if facilities.regions:
         subjects[SHARED_MEMORY] = facilities.regions
     server.leader.begin(subjects, stop.check)
     stop.check()
     warming.check(repository)
+    server.tallies.sweep()
+    Gauges(server.tallies, opener.sessions, lambda: server.grpc.open_calls).start()
     # What was loaded stays for long: looking through it for garbage again and again would hold requests up.
     gc.collect()
     gc.freeze()

@@ -38,6 +38,24 @@ class Maker(Protocol):
         """Return how much a run of it computes, in a unit of the maker's own."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """How many sessions are held, and how much memory they take, about: those that are pinned, and the others."""
+
+    pinned: int = 0
+    pinned_bytes: int = 0
+    kept: int = 0
+    kept_bytes: int = 0
+
+    def __add__(self, other: "Held") -> "Held":
+        return Held(
+            self.pinned + other.pinned,
+            self.pinned_bytes + other.pinned_bytes,
+            self.kept + other.kept,
+            self.kept_bytes + other.kept_bytes,
+        )
+
+
 @dataclass
 class _Entry:
     part: Part
@@ -71,6 +89,15 @@ class Sessions:
         """The memory that those take that are not pinned, about."""
         with self._lock:
             return self._held()
+
+    def count(self) -> "dict[Maker, Held]":
+        """Return how many are held of each maker, and how much memory they take."""
+        with self._lock:
+            entries = [(maker, entry.pinned, entry.weight) for (maker, _), entry in self._entries.items()]
+        held: dict[Maker, Held] = {}
+        for maker, pinned, weight in entries:
+            held[maker] = held.get(maker, Held()) + (Held(1, weight) if pinned else Held(0, 0, 1, weight))
+        return held
 
     def pin(self, maker: Maker, part: Part) -> None:
         """Make the session for a part now, and never let it go; errors are the maker's."""

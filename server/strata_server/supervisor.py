@@ -24,6 +24,7 @@ from strata_server.logs import Logs
 from strata_server.remote import There
 from strata_server.settings import Settings
 from strata_server.stopping import StopSignal
+from strata_server.tallies import make_tallies_file
 from strata_server.trials import Trials
 from strata_server.watcher import Watcher
 from strata_server.worker import Place
@@ -65,6 +66,7 @@ class Supervisor:
         self._settings = settings
         self._arguments = list(arguments)
         self._board = make_board(settings.workers)
+        self._tallies = make_tallies_file(settings.workers)
         host = resolve_host(settings.host)
         self._reserved = _reserve(Address(host, settings.grpc_port))
         self._http = listen(Address(host, settings.http_port))
@@ -112,6 +114,7 @@ class Supervisor:
             grpc_port=self._reserved.getsockname()[1],
             http_socket=self._http.fileno(),
             board=self._board.file,
+            tallies=self._tallies,
             life=self._life,
             control=theirs.fileno(),
         )
@@ -119,7 +122,7 @@ class Supervisor:
             [sys.executable, "-c", _ENTRY, *self._arguments, "--worker", place.write()],
             stdout=subprocess.PIPE,
             text=True,
-            pass_fds=(place.http_socket, place.board, place.life, place.control),
+            pass_fds=(place.http_socket, place.board, place.tallies, place.life, place.control),
         )
         theirs.close()
         There(ours, self._coordinator, child.process.kill)

@@ -19,6 +19,8 @@ class Place:
     """The socket that all of them accept from."""
     board: int
     """The file of the board."""
+    tallies: int
+    """The file of what all of them count."""
     life: int
     """A pipe that ends when the supervisor does."""
     control: int

@@ -2,19 +2,22 @@
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec
+from typing import Concatenate, NamedTuple, ParamSpec
 
 from google.protobuf.message import DecodeError, Message
 
 from strata_server.batching import Batcher
-from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
+from strata_server.errors import DeadlinePassed, InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.plans import Outcome
 from strata_server.rpc.calls import Call, Reply, refuse
 from strata_server.rpc.methods import Deferred, Method, Pending
+from strata_server.tallies import Tallies, Tally
+from strata_server.version import Version
 
 _ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
 # A message as small as that is parsed where it is received: handing it over would take longer.
@@ -28,17 +31,35 @@ P = ParamSpec("P")
 log = logging.getLogger(__name__)
 
 
+class Asked(NamedTuple):
+    """A request on its way."""
+
+    method: Method
+    data: bytes
+    call: Call
+    came_ns: int
+    """When it was received, by the monotonic clock."""
+
+
 class Dispatcher:
     """Takes requests, lets them wait for their run, and writes what came of it."""
 
-    def __init__(self, batcher: Batcher, max_message_bytes: int, read_bytes: int = _READ_BYTES) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        max_message_bytes: int,
+        read_bytes: int = _READ_BYTES,
+        tallies: Tallies | None = None,
+    ) -> None:
         """Take requests for a batcher.
 
         Args:
             batcher: runs them.
             max_message_bytes: the largest answer.
             read_bytes: most bytes of messages that are read, or wait for it, beside the receiving thread.
+            tallies: count the requests.
         """
+        self._tallies = tallies or Tallies()
         self._batcher = batcher
         self._max_bytes = max_message_bytes
         self._most_read_bytes = read_bytes
@@ -48,22 +69,29 @@ class Dispatcher:
 
     def receive(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on the receiving thread: what takes long is handed to another."""
-        if self._cut_short(method, data, call, here=True):  # which takes as long however large it is
+        asked = Asked(method, data, call, time.monotonic_ns())
+        if self._cut_short(asked, here=True):  # which takes as long however large it is
             return
         if len(data) > _SMALL_BYTES:
-            self._hand_over(data, call, self.take, method, data, call)
+            self._hand_over(asked, self._take)
             return
-        request = self._parse(method, data, call)
+        request = self._parse(asked)
         if request is None:
             return
         if method.is_heavy(request):
-            self._hand_over(data, call, self._handle, method, request, data, call)
+            self._hand_over(asked, self._handle, request)
         else:
-            self._handle(method, request, data, call, here=True)
+            self._handle(asked, request, here=True)
 
-    def _hand_over(self, data: bytes, call: Call, take: Callable[P, None], *args: P.args, **keywords: P.kwargs) -> None:
+    def refuse(self, method: Method, error: StrataError) -> Reply:
+        """Count a request that was not even received, and return what tells why."""
+        return self._tell(method, error, self._tallies.unknown, 0)
+
+    def _hand_over(
+        self, asked: Asked, take: Callable[Concatenate[Asked, P], None], *args: P.args, **keywords: P.kwargs
+    ) -> None:
         """Let another thread take a request, unless too many bytes wait for that."""
-        size = len(data)
+        size = len(asked.data)
         with self._lock:
             before = self._read_bytes
             fits = not before or before + size <= self._most_read_bytes
@@ -71,12 +99,13 @@ class Dispatcher:
                 self._read_bytes += size
         if not fits:
             expected = f"expected at most {self._most_read_bytes} bytes of requests to be read at a time"
-            call.reply(refuse(Overloaded(f"{expected}, received {size} behind {before}", _READ_AGAIN_S)))
+            error = Overloaded(f"{expected}, received {size} behind {before}", _READ_AGAIN_S, "unread_bytes")
+            self._refuse(asked, error)
             return
 
         def run() -> None:
             try:
-                take(*args, **keywords)
+                take(asked, *args, **keywords)
             finally:
                 with self._lock:
                     self._read_bytes -= size
@@ -85,74 +114,98 @@ class Dispatcher:
 
     def take(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on a thread that may wait."""
-        if call.deadline.is_over:
-            call.reply(Reply(status="DEADLINE_EXCEEDED", details="the caller no longer waited; nothing was run"))
-            return
-        if self._cut_short(method, data, call):
-            return
-        request = self._parse(method, data, call)
-        if request is not None:
-            self._handle(method, request, data, call)
+        self._take(Asked(method, data, call, time.monotonic_ns()))
 
-    def _parse(self, method: Method, data: bytes, call: Call) -> Message | None:
+    def _take(self, asked: Asked) -> None:
+        if asked.call.deadline.is_over:
+            self._refuse(asked, DeadlinePassed("the caller no longer waited; nothing was run"))
+            return
+        if self._cut_short(asked):
+            return
+        request = self._parse(asked)
+        if request is not None:
+            self._handle(asked, request)
+
+    def _refuse(self, asked: Asked, error: StrataError) -> None:
+        """Reply that a request is not even handled, which ends a stream."""
+        took_ns = time.monotonic_ns() - asked.came_ns
+        asked.call.reply(self._tell(asked.method, error, self._tallies.unknown, took_ns))
+
+    def _parse(self, asked: Asked) -> Message | None:
+        message = asked.method.request
         try:
-            return method.request.FromString(data)
+            return message.FromString(asked.data)
         except DecodeError:
-            expected = method.request.DESCRIPTOR.full_name
-            received = f"received {len(data)} bytes that are none"
-            call.reply(refuse(InvalidArgument(f"expected a message {expected}, {received}")))
+            received = f"received {len(asked.data)} bytes that are none"
+            self._refuse(asked, InvalidArgument(f"expected a message {message.DESCRIPTOR.full_name}, {received}"))
             return None
 
-    def _cut_short(self, method: Method, data: bytes, call: Call, *, here: bool = False) -> bool:
+    def _cut_short(self, asked: Asked, *, here: bool = False) -> bool:
         """Take a request whose like has come before; return whether it was one."""
-        if not method.shortcut:
+        shortcut = asked.method.shortcut
+        if not shortcut:
             return False
-        pending = method.shortcut.find(data, call.deadline)
+        pending = shortcut.find(asked.data, asked.call.deadline)
         if pending is None:
             return False
-        try:
-            self._submit(method, data, call, pending, here=here)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
-            call.reply(self._fail(method, data, error))
+        self._submit(asked, pending, here=here)
         return True
 
-    def _handle(self, method: Method, request: Message, data: bytes, call: Call, *, here: bool = False) -> None:
+    def _handle(self, asked: Asked, request: Message, *, here: bool = False) -> None:
+        method = asked.method
         edition = method.shortcut.edition if method.shortcut else 0
         try:
-            response = method.handle(request, call.deadline)
+            response = method.handle(request, asked.call.deadline)
             if isinstance(response, Pending):
                 if method.shortcut:
-                    method.shortcut.keep(data, request, response, edition)
-                self._submit(method, data, call, response, here=here)
+                    method.shortcut.keep(asked.data, request, response, edition)
+                self._submit(asked, response, here=here)
                 return
             if isinstance(response, Deferred):
-                response.future.add_done_callback(lambda _: self._finish(method, data, call, response))
+                response.future.add_done_callback(lambda _: self._finish(asked, response))
                 return
             reply = self._serialize(response)
-        except Exception as error:  # noqa: BLE001 - as above
-            reply = self._fail(method, data, error)
-        call.reply(reply)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            reply = self._fail(asked, error)
+        asked.call.reply(reply)
 
-    def _finish(self, method: Method, data: bytes, call: Call, deferred: Deferred) -> None:
+    def _finish(self, asked: Asked, deferred: Deferred) -> None:
         """Reply with what came of what a response waited for."""
         try:
             reply = self._serialize(deferred.write(deferred.future.result()))
         except Exception as error:  # noqa: BLE001 - as above
-            reply = self._fail(method, data, error)
-        call.reply(reply)
+            reply = self._fail(asked, error)
+        asked.call.reply(reply)
 
-    def _submit(self, method: Method, data: bytes, call: Call, pending: Pending, *, here: bool) -> None:
-        self._batcher.submit(pending.question.task, partial(self._follow, method, data, call, pending), here=here)
+    def _submit(self, asked: Asked, pending: Pending, *, here: bool) -> None:
+        try:
+            self._batcher.submit(pending.question.task, partial(self._follow, asked, pending), here=here)
+        except Exception as error:  # noqa: BLE001 - as above
+            asked.call.reply(self._fail(asked, error, pending.question.task.plan.version))
 
-    def _follow(self, method: Method, data: bytes, call: Call, pending: Pending, outcome: Outcome) -> None:
+    def _follow(self, asked: Asked, pending: Pending, outcome: Outcome) -> None:
         """Reply with what came of a run."""
+        task = pending.question.task
+        plan, start_ns = task.plan, time.monotonic_ns()
         try:
             reply = self._serialize(pending.write(pending.question.answer(outcome)))
         except Exception as error:  # noqa: BLE001 - as above
-            reply = self._fail(method, data, error)
-        if pending.question.task.trace:
-            pending.question.task.trace.end()
-        call.reply(reply)
+            reply = self._fail(asked, error, plan.version)
+        else:
+            end_ns = time.monotonic_ns()
+            self._tallies.find(plan.version.model, plan.version.number).succeed(
+                plan.kind,
+                plan.rows,
+                asked.came_ns,
+                end_ns,
+                task.queue_ns,
+                task.input_ns,
+                task.infer_ns,
+                task.output_ns + end_ns - start_ns,
+            )
+        if task.trace:
+            task.trace.end()
+        asked.call.reply(reply)
 
     def _serialize(self, response: Message | bytes) -> Reply:
         body = response if isinstance(response, bytes) else response.SerializeToString()
@@ -162,13 +215,25 @@ class Dispatcher:
             )
         return Reply(body)
 
-    def _fail(self, method: Method, data: bytes, error: Exception) -> Reply:
+    def _fail(self, asked: Asked, error: Exception, version: Version | None = None) -> Reply:
+        """Count a request that failed, and return what tells why; what it asked for may be known already."""
+        method = asked.method
         if not isinstance(error, StrataError):
             # What went wrong inside is ours to know: the caller gets a number to ask about, the log the rest.
             request_id = uuid.uuid4().hex[:12]
             log.error("request %s: %s failed", request_id, method.path, exc_info=error)
             error = StrataError(f"internal error; the server's log says more under {request_id}")
         log.debug("%s: %s: %s", method.path, error.status, error)
+        tally = self._tallies.find(*((version.model, version.number) if version else error.about))
+        refusal = self._tell(method, error, tally, time.monotonic_ns() - asked.came_ns)
         if method.fail:
-            return Reply(method.fail(method.request.FromString(data), error).SerializeToString())
+            return Reply(method.fail(method.request.FromString(asked.data), error).SerializeToString())
+        return refusal
+
+    def _tell(self, method: Method, error: StrataError, tally: Tally, took_ns: int) -> Reply:
+        """Count an error, and return the reply that tells it."""
+        if method.is_inference:
+            tally.fail(error.status, took_ns)
+        if error.reason:
+            self._tallies.reject(error.reason)
         return refuse(error)

@@ -68,6 +68,8 @@ class Rpc:
     shortcut: Shortcut | None = None
     fail: Callable[[Any, StrataError], Message] | None = None
     """Of a stream: the response that tells an error, if an error does not end the stream."""
+    is_inference: bool = False
+    """Whether its requests ask for a run, and are counted."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Method:
     shortcut: Shortcut | None = None
     fail: Callable[[Any, StrataError], Message] | None = None
     is_stream: bool = False
+    is_inference: bool = False
     ends_with_server: bool = True
     """Whether a server that stops takes no more of them, and waits for those that it has."""
 
@@ -131,6 +134,7 @@ def bind_methods(service: ServiceDescriptor, works: object, rpcs: Mapping[str, R
             rpcs[name].shortcut,
             rpcs[name].fail,
             declared.client_streaming,
+            rpcs[name].is_inference,
         )
         for name, declared in service.methods_by_name.items()
     ]

@@ -98,7 +98,7 @@ class PublicTransport:
             try:
                 self.calls.enter()
             except Draining as error:
-                _abort(context, refuse(error))
+                _abort(context, self.dispatcher.refuse(method, error))
             # The call is open until its answer has gone out, not only until it is made.
             if not context.add_callback(self.calls.leave):
                 self.calls.leave()
@@ -203,7 +203,7 @@ class _Stream:
         except Draining as error:
             with self._changed:
                 self._window.give()
-            self.stop(refuse(error))
+            self.stop(self._transport.dispatcher.refuse(self._method, error))
             return False
         self._transport.dispatcher.take(self._method, data, self)
         with self._changed:

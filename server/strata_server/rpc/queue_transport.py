@@ -114,11 +114,11 @@ class QueueTransport:
         else:
             try:
                 if self.calls.open >= _MOST_CALLS:
-                    raise Overloaded(f"expected at most {_MOST_CALLS} calls at a time", retry_s=0.1)
+                    raise Overloaded(f"expected at most {_MOST_CALLS} calls at a time", 0.1, "too_many_calls")
                 if served.ends_with_server:
                     self.calls.enter()
             except (Draining, Overloaded) as error:
-                _RefusedCall(handle, refuse(error))
+                _RefusedCall(handle, self.dispatcher.refuse(served, error))
                 return
             _UnaryCall(self, handle, _deadline(ends_at), served)
 
@@ -277,7 +277,7 @@ class _StreamCall(CoreCall):
             if self._method.ends_with_server:
                 self._transport.calls.enter()
         except Draining as error:
-            self.stop(refuse(error))
+            self.stop(self._transport.dispatcher.refuse(self._method, error))
             self._give()
             return
         self._transport.dispatcher.receive(self._method, data, self)

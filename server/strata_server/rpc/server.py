@@ -15,6 +15,7 @@ from strata_server.rpc.public_transport import PublicTransport
 from strata_server.rpc.queue_transport import QueueTransport
 from strata_server.rpc.transport import Transport, grpc_options
 from strata_server.settings import BatchSettings
+from strata_server.tallies import Tallies
 
 _FILES = (catalog_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR, health.FILE)
 
@@ -31,6 +32,7 @@ class GrpcServer:
         batches: BatchSettings | None = None,
         shares_port: bool = False,
         beat: Callable[[], None] = lambda: None,
+        tallies: Tallies | None = None,
     ) -> None:
         """Take the port, without answering on it yet.
 
@@ -41,15 +43,17 @@ class GrpcServer:
             batches: how rows of several requests run together.
             shares_port: whether other processes listen on the same port.
             beat: called at least once a second, once started, for as long as calls are received.
+            tallies: count what is asked.
 
         Raises:
             StartError: the port cannot be had.
         """
         self._calls = Calls()
         self._health = health.Health()
-        self.batcher = Batcher(batches or BatchSettings())
+        tallies = tallies or Tallies()
+        self.batcher = Batcher(batches or BatchSettings(), tallies)
         """What lets requests wait, and runs them."""
-        dispatcher = Dispatcher(self.batcher, max_message_bytes)
+        dispatcher = Dispatcher(self.batcher, max_message_bytes, tallies=tallies)
         options = grpc_options(max_message_bytes, shares_port=shares_port)
         self._transport: Transport
         if transport == "queue":
@@ -57,6 +61,11 @@ class GrpcServer:
         else:
             self._transport = PublicTransport(address, dispatcher, self._calls, options, beat)
         self.port = self._transport.port
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls have come and are not answered to the end."""
+        return self._calls.open
 
     def start(self, services: Mapping[str, Sequence[Method]]) -> None:
         """Answer calls of these services, by their full names."""

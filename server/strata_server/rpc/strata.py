@@ -41,13 +41,14 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
             inference,
             engine,
             {
-                "Predict": Rpc(predict, is_heavy=_is_heavy),
+                "Predict": Rpc(predict, is_heavy=_is_heavy, is_inference=True),
                 "GetActivations": Rpc(
                     get_activations,
                     is_heavy=_is_heavy,
                     shortcut=Heads(Form(_find_no_id, _find_values, _frame), engine.repository),
+                    is_inference=True,
                 ),
-                "Stream": Rpc(stream, is_heavy=_streams_heavy, fail=_fail_in_stream),
+                "Stream": Rpc(stream, is_heavy=_streams_heavy, fail=_fail_in_stream, is_inference=True),
             },
         ),
     }

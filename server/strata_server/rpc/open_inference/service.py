@@ -3,10 +3,8 @@
 A layer's name is a valid requested output; without requested outputs the prediction is answered.
 """
 
-from strata_server.deadline import Deadline
-from strata_server.errors import Unimplemented
 from strata_server.rpc.heads import Heads
-from strata_server.rpc.methods import Method, Response, Rpc, bind_methods
+from strata_server.rpc.methods import Method, Rpc, bind_methods
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.rpc.open_inference.configuration import model_config
 from strata_server.rpc.open_inference.facilities import Facilities
@@ -33,6 +31,7 @@ from strata_server.rpc.open_inference.shared_memory import (
     system_status,
     system_unregister,
 )
+from strata_server.rpc.open_inference.statistics import model_statistics
 
 
 def open_inference_services(facilities: Facilities) -> dict[str, list[Method]]:
@@ -47,13 +46,19 @@ def open_inference_services(facilities: Facilities) -> dict[str, list[Method]]:
         "ServerMetadata": Rpc(server_metadata),
         "ModelMetadata": Rpc(model_metadata),
         "ModelConfig": Rpc(model_config),
-        "ModelStatistics": Rpc(_unserved),
-        "ModelInfer": Rpc(model_infer, is_heavy=has_elements, shortcut=Heads(infer_form(), repository, pause)),
+        "ModelStatistics": Rpc(model_statistics),
+        "ModelInfer": Rpc(
+            model_infer,
+            is_heavy=has_elements,
+            shortcut=Heads(infer_form(), repository, pause),
+            is_inference=True,
+        ),
         "ModelStreamInfer": Rpc(
             model_stream_infer,
             is_heavy=has_elements,
             shortcut=Heads(stream_form(), repository, pause),
             fail=fail_in_stream,
+            is_inference=True,
         ),
         "RepositoryIndex": Rpc(repository_index),
         "RepositoryModelLoad": Rpc(repository_model_load),
@@ -68,10 +73,6 @@ def open_inference_services(facilities: Facilities) -> dict[str, list[Method]]:
         "LogSettings": Rpc(log_settings),
     }
     return {service.full_name: bind_methods(service, facilities, rpcs)}
-
-
-def _unserved(facilities: Facilities, request: object, deadline: Deadline) -> Response:
-    raise Unimplemented("not served yet")
 
 
 def _never(request: object) -> bool:
