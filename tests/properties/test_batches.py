@@ -21,6 +21,7 @@ from strata_server.runtime import Runtime, choose_device
 from strata_server.sessions import Sessions
 from strata_server.settings import BatchSettings, DeviceSettings, Limits
 from strata_server.version import Version
+from waiting import wait_until
 
 LAYERS = ("image", "double", "flat", "scores", "predictions")
 WAIT_S = 20
@@ -118,7 +119,7 @@ def test_each_gets_exactly_the_rows_and_layers_that_it_would_get_alone(
         for name, value in found.items():
             assert value.shape == expected[name].shape
             assert_close(value, expected[name])
-    assert batcher.is_idle
+    wait_until(lambda: batcher.is_idle)  # a session for two groups may still be made
 
 
 def together(act: Callable[[Caller], None], callers: list[Caller]) -> None:
