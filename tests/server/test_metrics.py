@@ -1,6 +1,7 @@
 """What /metrics and ModelStatistics tell of requests that are known."""
 
 import queue
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-from artifacts import SIDE, write_artifact
+from artifacts import SIDE, tiny_model, write_artifact
 from processes import ServerProcess, serving
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -44,6 +45,10 @@ class Told:
     def value(self, name: str, labels: Mapping[str, str] | None = None, **more: str) -> float:
         """Return the value of a series; 0 where there is none."""
         return self._values.get((name, frozenset({**(labels or {}), **more}.items())), 0)
+
+    def has(self, name: str, labels: Mapping[str, str]) -> bool:
+        """Say whether there is a series."""
+        return (name, frozenset(labels.items())) in self._values
 
     def failures(self) -> dict[tuple[str, str], float]:
         """Return how many requests failed, by model and status."""
@@ -453,3 +458,39 @@ def test_an_open_stream_that_asks_nothing_counts_nothing(server: ServerProcess, 
     requests.put(None)
     assert not list(answers)
     assert Told(server).failures() == {}
+
+
+def test_a_version_that_comes_is_told_at_zero_and_one_that_goes_is_told_no_more(models: Path) -> None:
+    with serving(models, "--repository", "watch", "--workers", "2") as server:
+        asked = ask_often(server, 4)
+        write_artifact(models, version=2)
+        newest = {"model": "tiny", "version": "2"}
+        wait_until(lambda: Told(server).value("strata_serving_workers", newest) == 2)
+        assert Told(server).has("nv_inference_request_success", newest)
+        assert Told(server).value("nv_inference_request_success", newest) == 0
+        newer = ask_often(server, 4)
+        assert Told(server).value("nv_inference_request_success", newest) == newer
+        shutil.rmtree(models / "tiny" / "2")
+        wait_until(lambda: not Told(server).has("nv_inference_request_success", newest))
+        assert Told(server).value("nv_inference_request_success", TINY) == asked
+        write_artifact(models, version=2)
+        wait_until(lambda: Told(server).has("nv_inference_request_success", newest))
+        assert Told(server).value("nv_inference_request_success", newest) == 0  # it begins anew
+
+
+def test_a_version_replaced_by_another_of_its_number_is_counted_on(models: Path) -> None:
+    with serving(models, "--repository", "watch") as server:
+        ask_often(server, 3)
+        write_artifact(models, version=1, model=tiny_model(3))
+        stubs = connect(server.grpc, alone=True)
+
+        def factor() -> float:
+            answer = stubs.activations(activation(1, "double"))
+            return float(np.frombuffer(answer.activations[0].data, np.float32)[0] / images()[0, 0, 0, 0])
+
+        wait_until(lambda: factor() == pytest.approx(3))
+        before = Told(server).value("nv_inference_request_success", TINY)
+        assert before > 3
+        factor()
+        assert Told(server).value("nv_inference_request_success", TINY) == before + 1
+        stubs.channel.close()
