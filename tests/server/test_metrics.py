@@ -1,7 +1,9 @@
 """What /metrics and ModelStatistics tell of requests that are known."""
 
+import os
 import queue
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import pytest
-from artifacts import SIDE, tiny_model, write_artifact
+from artifacts import SIDE, slow_model, tiny_model, write_artifact
 from processes import ServerProcess, serving
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -277,38 +279,55 @@ def test_a_request_over_a_limit_is_rejected(models: Path) -> None:
         stubs.channel.close()
 
 
-def test_a_full_queue_is_told_while_it_is_full_and_what_it_rejects(models: Path) -> None:
-    flags = ("--batch-rows", "8", "--batch-wait-us", "1000000", "--queue-rows", "4")
-    with serving(models, *flags) as server:
-        stubs = connect(server.grpc, alone=True)
-        waits: Any = stubs.inference.Predict.future(prediction(3), timeout=WAIT_S)
-        wait_until(lambda: Told(server).value("strata_queue_rows", TINY) == 3)
-        told = Told(server)
-        assert told.value("strata_queue_requests", TINY) == told.value("nv_inference_pending_request_count", TINY) == 1
-        assert told.value("strata_queue_bytes", TINY) == images(3).nbytes
-        assert told.value("strata_open_calls") == 1
-        with pytest.raises(grpc.RpcError) as caught:
-            stubs.predict(prediction(2))
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert waits.result().outputs
-        told = Told(server)
-        assert told.rejections() == {"queue_full": 1}
-        assert told.failures() == {("tiny", "RESOURCE_EXHAUSTED"): 1}
-        wait_until(lambda: Told(server).value("strata_queue_rows", TINY) == 0)
-        stubs.channel.close()
+@pytest.fixture
+def slow(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server whose only model takes seconds, and of which four rows may wait or run."""
+    write_artifact(tmp_path / "models", model=slow_model(rounds=200), manifest="")
+    with serving(tmp_path / "models", "--threads", "1", "--queue-rows", "4") as server:
+        yield server
 
 
-def test_what_a_stopping_server_refuses_is_told_as_long_as_it_runs(models: Path) -> None:
-    with serving(models, "--batch-rows", "8", "--batch-wait-us", "1000000") as server:
-        stubs = connect(server.grpc, alone=True)
-        waits: Any = stubs.inference.Predict.future(prediction(1), timeout=WAIT_S)
-        wait_until(lambda: Told(server).value("strata_queue_rows", TINY) == 1)
-        server.signal_stop()
-        wait_until(lambda: httpx.get(f"{server.http}/readyz").status_code == 503)
-        assert refused(stubs, "/strata.v1.InferenceService/Predict", b"") is grpc.StatusCode.UNAVAILABLE
-        assert Told(server).rejections() == {"draining": 1}
-        assert waits.result().outputs
-        stubs.channel.close()
+def test_a_full_queue_is_told_while_it_is_full_and_what_it_rejects(slow: ServerProcess) -> None:
+    stubs = connect(slow.grpc, alone=True)
+    runs: Any = stubs.inference.Predict.future(prediction(3), timeout=60)
+    wait_until(lambda: Told(slow).value("strata_queue_rows", TINY) == 3)
+    told = Told(slow)
+    assert told.value("strata_queue_requests", TINY) == told.value("nv_inference_pending_request_count", TINY) == 1
+    assert told.value("strata_queue_bytes", TINY) == images(3).nbytes
+    assert told.value("strata_open_calls") == 1
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.predict(prediction(2))
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    told = Told(slow)
+    assert told.rejections() == {"queue_full": 1}
+    assert told.failures() == {("tiny", "RESOURCE_EXHAUSTED"): 1}
+    assert runs.result().outputs
+    wait_until(lambda: Told(slow).value("strata_queue_rows", TINY) == 0)
+    stubs.channel.close()
+
+
+def test_a_request_that_cannot_make_its_deadline_is_rejected_for_that(slow: ServerProcess) -> None:
+    stubs = connect(slow.grpc, alone=True)
+    runs: Any = stubs.inference.Predict.future(prediction(1), timeout=60)
+    wait_until(lambda: Told(slow).value("strata_queue_rows", TINY) == 1)
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.inference.Predict(prediction(1), timeout=0.5)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert Told(slow).rejections() == {"deadline": 1}
+    assert runs.result().outputs
+    stubs.channel.close()
+
+
+def test_what_a_stopping_server_refuses_is_told_as_long_as_it_runs(slow: ServerProcess) -> None:
+    stubs = connect(slow.grpc, alone=True)
+    runs: Any = stubs.inference.Predict.future(prediction(1), timeout=60)
+    wait_until(lambda: Told(slow).value("strata_queue_rows", TINY) == 1)
+    slow.signal_stop()
+    wait_until(lambda: httpx.get(f"{slow.http}/readyz").status_code == 503)
+    assert refused(stubs, "/strata.v1.InferenceService/Predict", b"") is grpc.StatusCode.UNAVAILABLE
+    assert Told(slow).rejections() == {"draining": 1}
+    assert runs.result().outputs
+    stubs.channel.close()
 
 
 def test_statistics_tell_what_the_metrics_tell(server: ServerProcess, stubs: Stubs) -> None:
@@ -407,9 +426,9 @@ def test_all_workers_tell_the_sum_and_a_killed_one_s_counts_stay(models: Path) -
             stubs.channel.close()
         wait_until(lambda: Told(server).value("strata_serving_workers", TINY) == 2)
 
-        victim, _ = psutil.Process(server.process.pid).children()
-        victim.kill()
-        wait_until(lambda: len(workers(server)) == 2 and victim.pid not in workers(server))
+        victim = workers(server)[0]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: len(workers(server)) == 2 and victim not in workers(server))
         wait_until(lambda: ready(server))
         assert Told(server).value("nv_inference_request_success", TINY) == asked
         asked += ask_often(server)
@@ -419,7 +438,8 @@ def test_all_workers_tell_the_sum_and_a_killed_one_s_counts_stay(models: Path) -
 
 
 def workers(server: ServerProcess) -> list[int]:
-    return [child.pid for child in psutil.Process(server.process.pid).children()]
+    children = psutil.Process(server.process.pid).children()
+    return [child.pid for child in children if "--worker" in child.cmdline()]  # the others try artifacts
 
 
 def ready(server: ServerProcess) -> bool:
