@@ -14,6 +14,7 @@ _EXTENSIONS = (
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
+    "statistics",
     "schedule_policy",
     "binary_tensor_data",
     "parameters",
