@@ -31,6 +31,16 @@ def _setting(flag: str, *names: str, **details: Any) -> _Decorator:
     return click.option(flag, *names, envvar=variable, show_envvar=True, **{"show_default": True, **details})
 
 
+class Names(click.ParamType[tuple[str, ...]]):
+    """Names with commas between them."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the names."""
+        return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
+
+
 class Bytes(click.ParamType[int]):
     """A number of bytes, such as 1073741824 or 1GiB."""
 
@@ -82,7 +92,16 @@ def _check_prefix(ctx: click.Context, param: click.Parameter, value: str) -> str
     "--http-port",
     default=Settings.http_port,
     type=click.IntRange(0, 65535),
-    help="HTTP, /healthz and /readyz; 0 takes a free port.",
+    help="HTTP: /v2, /docs, /healthz and /readyz; 0 takes a free port.",
+)
+@_setting(
+    "--http-hosts",
+    default=Settings.http_hosts,
+    type=Names(),
+    metavar="A,B",
+    show_default="none",
+    help="Names under which the HTTP port may be asked, beside addresses, localhost, this machine's name and --host; "
+    "* for any.",
 )
 @_setting(
     "--threads",

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 from google.protobuf.internal import api_implementation
 
@@ -18,6 +19,8 @@ from strata_server.errors import StartError
 from strata_server.following import Follower, Leader
 from strata_server.gauges import Gauges
 from strata_server.http.app import make_app
+from strata_server.http.metrics import metrics_route
+from strata_server.http.rest import Rest
 from strata_server.http.server import HttpServer
 from strata_server.logs import SUBJECT as LOG
 from strata_server.logs import Logs
@@ -101,13 +104,18 @@ def _take_port(
 def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
     """Serve with ports that are taken: a taken one was found before minutes of loading."""
     _check_protobuf()
-    server.http.start(make_app(server.worker.lack, server.tallies))  # /healthz answers while models load
+    rest = Rest(server.worker.lack, settings.limits.max_message_bytes)
+    # /healthz answers while models load.
+    hosts = [settings.host, *settings.http_hosts]
+    server.http.start(make_app(server.worker.lack, rest, hosts, [metrics_route(server.tallies)]))
     try:
         device = choose_device(settings.devices)
         repository = Repository()
         facilities = _equip(settings, Engine(repository, settings.limits, server.tallies), server)
         _load(settings, device, facilities, server, stop)
-        server.grpc.start({**strata_services(facilities.engine), **open_inference_services(facilities)})
+        open_inference = open_inference_services(facilities)
+        server.grpc.start({**strata_services(facilities.engine), **open_inference})
+        rest.open(chain(*open_inference.values()), server.grpc.dispatcher, server.grpc.calls)
         server.worker.set(State.READY)
         ports = f"grpc {Address(server.host, server.grpc.port)}, http {Address(server.host, server.http.port)}"
         print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
@@ -158,7 +166,7 @@ def _load(settings: Settings, device: Device, facilities: Facilities, server: Se
     stop.check()
     warming.check(repository)
     server.tallies.sweep()
-    Gauges(server.tallies, opener.sessions, lambda: server.grpc.open_calls).start()
+    Gauges(server.tallies, opener.sessions, lambda: server.grpc.calls.open).start()
     # What was loaded stays for long: looking through it for garbage again and again would hold requests up.
     gc.collect()
     gc.freeze()

@@ -102,6 +102,9 @@ class Settings:
     load_timeout_s: int = 300
     """Longest time that loading a version may take, in seconds."""
 
+    http_hosts: tuple[str, ...] = ()
+    """Names under which the HTTP port may be asked, beside this machine's own; * for any."""
+
     allow_external_data: bool = False
     """Whether weights may lie in other files than model.onnx, inside the version's folder."""
 

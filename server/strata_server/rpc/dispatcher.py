@@ -37,6 +37,8 @@ class Asked(NamedTuple):
     method: Method
     data: bytes
     call: Call
+    size: int
+    """In bytes, in the form in which it came; `data` is empty where that is another one."""
     came_ns: int
     """When it was received, by the monotonic clock."""
 
@@ -69,7 +71,7 @@ class Dispatcher:
 
     def receive(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on the receiving thread: what takes long is handed to another."""
-        asked = Asked(method, data, call, time.monotonic_ns())
+        asked = Asked(method, data, call, len(data), time.monotonic_ns())
         if self._cut_short(asked, here=True):  # which takes as long however large it is
             return
         if len(data) > _SMALL_BYTES:
@@ -83,6 +85,35 @@ class Dispatcher:
         else:
             self._handle(asked, request, here=True)
 
+    def convert(self, method: Method, size: int, build: Callable[[], Message], call: Call) -> None:
+        """Take a request that came in another form; like `receive`, for methods that are no streams.
+
+        Args:
+            method: what is called; without a shortcut, which reads a message's bytes.
+            size: how many bytes the other form has.
+            build: makes the message; raises a StrataError for what cannot be meant.
+            call: who waits.
+        """
+        asked = Asked(method, b"", call, size, time.monotonic_ns())
+        if size > _SMALL_BYTES:
+            self._hand_over(asked, self._convert, build)
+        else:
+            self._convert(asked, build, here=True)
+
+    def _convert(self, asked: Asked, build: Callable[[], Message], *, here: bool = False) -> None:
+        if self._is_late(asked):
+            return
+        try:
+            request = build()
+            is_heavy = asked.method.is_heavy(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a reply
+            asked.call.reply(self._fail(asked, error))
+            return
+        if here and is_heavy:
+            self._hand_over(asked, self._handle, request)
+        else:
+            self._handle(asked, request)
+
     def refuse(self, method: Method, error: StrataError) -> Reply:
         """Count a request that was not even received, and return what tells why."""
         return self._tell(method, error, self._tallies.unknown, 0)
@@ -91,7 +122,7 @@ class Dispatcher:
         self, asked: Asked, take: Callable[Concatenate[Asked, P], None], *args: P.args, **keywords: P.kwargs
     ) -> None:
         """Let another thread take a request, unless too many bytes wait for that."""
-        size = len(asked.data)
+        size = asked.size
         with self._lock:
             before = self._read_bytes
             fits = not before or before + size <= self._most_read_bytes
@@ -114,17 +145,21 @@ class Dispatcher:
 
     def take(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on a thread that may wait."""
-        self._take(Asked(method, data, call, time.monotonic_ns()))
+        self._take(Asked(method, data, call, len(data), time.monotonic_ns()))
 
     def _take(self, asked: Asked) -> None:
-        if asked.call.deadline.is_over:
-            self._refuse(asked, DeadlinePassed("the caller no longer waited; nothing was run"))
-            return
-        if self._cut_short(asked):
+        if self._is_late(asked) or self._cut_short(asked):
             return
         request = self._parse(asked)
         if request is not None:
             self._handle(asked, request)
+
+    def _is_late(self, asked: Asked) -> bool:
+        """Refuse a request that nobody waits for any more."""
+        if asked.call.deadline.is_over:
+            self._refuse(asked, DeadlinePassed("the caller no longer waited; nothing was run"))
+            return True
+        return False
 
     def _refuse(self, asked: Asked, error: StrataError) -> None:
         """Reply that a request is not even handled, which ends a stream."""

@@ -48,24 +48,21 @@ class GrpcServer:
         Raises:
             StartError: the port cannot be had.
         """
-        self._calls = Calls()
+        self.calls = Calls()
+        """The open ones; other protocols count theirs here as well."""
         self._health = health.Health()
         tallies = tallies or Tallies()
         self.batcher = Batcher(batches or BatchSettings(), tallies)
         """What lets requests wait, and runs them."""
-        dispatcher = Dispatcher(self.batcher, max_message_bytes, tallies=tallies)
+        self.dispatcher = Dispatcher(self.batcher, max_message_bytes, tallies=tallies)
+        """What takes the requests of every protocol."""
         options = grpc_options(max_message_bytes, shares_port=shares_port)
         self._transport: Transport
         if transport == "queue":
-            self._transport = QueueTransport(address, dispatcher, self.batcher, self._calls, options, beat)
+            self._transport = QueueTransport(address, self.dispatcher, self.batcher, self.calls, options, beat)
         else:
-            self._transport = PublicTransport(address, dispatcher, self._calls, options, beat)
+            self._transport = PublicTransport(address, self.dispatcher, self.calls, options, beat)
         self.port = self._transport.port
-
-    @property
-    def open_calls(self) -> int:
-        """How many calls have come and are not answered to the end."""
-        return self._calls.open
 
     def start(self, services: Mapping[str, Sequence[Method]]) -> None:
         """Answer calls of these services, by their full names."""
@@ -78,7 +75,7 @@ class GrpcServer:
         """Say NOT_SERVING, let the open calls finish, close; return whether all finished in time."""
         self._health.end()
         self._transport.refuse()
-        finished = self._calls.drain(drain_s)
+        finished = self.calls.drain(drain_s)
         # What is left are health watches, which never end by themselves.
         self._transport.close()
         return finished
