@@ -36,7 +36,12 @@ class Names(click.ParamType[tuple[str, ...]]):
 
     name = "names"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - the signature of a type of click's
+        ctx: click.Context | None,  # noqa: ARG002 - as above
+    ) -> tuple[str, ...]:
         """Return the names."""
         return value if isinstance(value, tuple) else tuple(name.strip() for name in value.split(",") if name.strip())
 

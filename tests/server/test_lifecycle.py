@@ -15,10 +15,11 @@ import httpx
 import numpy as np
 import psutil
 import pytest
-from artifacts import SIDE, slow_model, tiny_manifest, write_artifact
+from artifacts import SIDE, write_artifact
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from processes import BIN, ServerProcess, serving, start
 from proxies import holding
+from slowness import slow_repository
 from strata.v1 import catalog_pb2, inference_pb2
 from waiting import wait_until
 from wire import Stubs, connect, tensors
@@ -31,15 +32,6 @@ SERVICES = ["", "strata.v1.CatalogService", "strata.v1.InferenceService", "infer
 def slow(tmp_path: Path) -> Path:
     """A repository with a model whose prediction takes some seconds."""
     return slow_repository(tmp_path, rounds=300)
-
-
-def slow_repository(folder: Path, rounds: int) -> Path:
-    manifest = tiny_manifest()
-    image, predictions = manifest["layers"][0], manifest["layers"][-1]
-    manifest["layers"] = [image, {**predictions, "shape": image["shape"]}]
-    manifest["classes"] = []
-    write_artifact(folder / "models", "slow", model=slow_model(rounds=rounds), manifest=manifest)
-    return folder / "models"
 
 
 def is_computing(server: ServerProcess) -> Callable[[], bool]:

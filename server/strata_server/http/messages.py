@@ -104,7 +104,7 @@ def show(value: Any) -> str:
     return quote(value) if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _write_field(message: Message, field: FieldDescriptor) -> Any:
+def _write_field(message: Message, field: Any) -> Any:
     value = getattr(message, field.name)
     if not field.is_repeated:
         return _write_value(field, value)

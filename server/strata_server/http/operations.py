@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import orjson
 from google.protobuf.message import Message
 
+from strata_server.errors import InvalidArgument, quote_all
 from strata_server.http import forms
 from strata_server.http.content import Content
 from strata_server.http.forms import Members, Path
@@ -52,7 +53,13 @@ class Operation:
     """The schema of the answer."""
 
     def begin(self, path: Path, header_length: str | None, body: bytes) -> Conversion:
-        """Return the conversion of one request."""
+        """Return the conversion of one request.
+
+        Raises:
+            InvalidArgument: there is a body where none is read.
+        """
+        if self.method == "GET" and body:
+            raise InvalidArgument(f"expected no body with GET, received {len(body)} bytes")
         if self.rpc == "ModelInfer":
             return Inference(path["name"], path.get("version", ""), body, header_length)
         return _Simple(self, path, body)
@@ -75,7 +82,13 @@ class _Simple:
 
 def _by_path(kind: type[Message]) -> Callable[[Path, Members], Message]:
     """Return what makes a message of what stands in the path alone."""
-    return lambda path, members: fill_message(kind(), path)
+
+    def read(path: Path, members: Members) -> Message:
+        if members:
+            raise InvalidArgument(f"expected no members, received {quote_all(list(members))}")
+        return fill_message(kind(), path)
+
+    return read
 
 
 def _nothing(response: Message) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def make_schemas() -> dict[str, Schema]:
 
 
 def _name(message: Any) -> str:
-    return message.full_name.removeprefix("inference.")
+    return str(message.full_name).removeprefix("inference.")
 
 
 def _add(message: Any, schemas: dict[str, Schema]) -> None:
