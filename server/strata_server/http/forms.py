@@ -1,7 +1,6 @@
 """The bodies of the protocol's extensions, where HTTP has another form than the messages."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -126,5 +125,5 @@ def _fill_parameters(message: Any, members: Members) -> None:
 def _read_base64(what: str, text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # of characters that are not even ASCII, too
         raise InvalidArgument(f"{what}: expected base64, received {len(text)} characters that are none") from error

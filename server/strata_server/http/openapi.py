@@ -22,6 +22,7 @@ _ERRORS = {
     "403": "A web page of another origin asks",
     "404": "No such model, version, layer or region",
     "408": "The body did not come in time",
+    "409": "What is asked contradicts what there is",
     "413": "The request or its answer is larger than a limit allows; it will never fit",
     "414": "The path is too long",
     "415": "The body has a type or a coding that is not read here",

@@ -79,7 +79,7 @@ def _write_operation(method: str, path: str, operation: Mapping[str, Any]) -> st
 
 def _write_path(path: str) -> str:
     """Return a path with its variables marked, which may break before each slash."""
-    return escape(path).replace("{", "<var>{").replace("}", "}</var>").replace("/", "<wbr>/")
+    return escape(path).replace("/", "<wbr>/").replace("{", "<var>{").replace("}", "}</var>")
 
 
 def _write_parameters(parameters: Iterable[Mapping[str, Any]]) -> str:
