@@ -1,35 +1,12 @@
 """Each distribution installs alone, in an environment of its own, and brings only what it needs."""
 
-import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from environments import WORKSPACE, install
 
-WORKSPACE = Path(__file__).resolve().parents[2]
-UV = os.environ.get("UV") or shutil.which("uv") or str(WORKSPACE / ".uv" / "bin" / "uv")
 HEAVY = {"tensorflow", "keras", "tf2onnx", "scikit-learn", "matplotlib", "pandas"}
-
-
-def install(folder: Path, *arguments: str) -> tuple[Path, set[str]]:
-    """Make an environment with what is asked for; return its commands' folder and its distributions."""
-    python = folder / "bin" / "python"
-    uv("venv", str(folder))
-    # The versions are the locked ones, whatever is newest today.
-    locked = str(WORKSPACE / "requirements" / "dev.txt")
-    uv("pip", "install", "--python", str(python), "--constraints", locked, *arguments)
-    listed = json.loads(uv("pip", "list", "--python", str(python), "--format", "json"))
-    return python.parent, {entry["name"] for entry in listed}
-
-
-def uv(*arguments: str) -> str:
-    done = subprocess.run(
-        [UV, "--quiet", *arguments], cwd=WORKSPACE, capture_output=True, text=True, timeout=170, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def run(*command: str | Path) -> str:

@@ -93,7 +93,8 @@ def _write_parameters(parameters: Iterable[Mapping[str, Any]]) -> str:
 
 def _write_content(content: Mapping[str, Any]) -> str:
     rows = [
-        f"<tr><td><code>{escape(kind)}</code></td><td>{_write_schema(value['schema'])}</td></tr>"
+        f"<tr><td><code>{escape(kind)}</code></td><td>{_write_schema(value['schema'])}</td>"
+        f"<td>{escape(value['schema'].get('description', ''))}</td></tr>"
         for kind, value in content.items()
     ]
     return f"<table>{''.join(rows)}</table>"
