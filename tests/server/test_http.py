@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_binary_tensors_stand_behind_the_json(http: httpx.Client, image: Image, 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_bodies_may_be_compressed_both_ways(http: httpx.Client, image: Image, coding: str) -> None:
     image = np.repeat(image, 64, axis=0)
-    compress = {"gzip": gzip.compress, "deflate": zlib.compress}[coding]
+    compress: Callable[[bytes], bytes] = zlib.compress if coding == "deflate" else gzip.compress
     head = json.dumps({"inputs": [describe(image, parameters={"binary_data_size": image.nbytes})]}).encode()
     headers = {JSON_LENGTH: str(len(head)), "content-encoding": coding, "accept-encoding": coding}
     answer = http.post("/v2/models/tiny/infer", content=compress(head + image.tobytes()), headers=headers)
@@ -249,7 +249,7 @@ def test_what_is_not_a_number_comes_back_in_binary_only(http: httpx.Client, imag
         "outputs": [{"name": "double", "parameters": {"binary_data": True}}],
     }
     assert np.isnan(read_outputs(infer_binary(http, image, body))["double"]).sum() == 1
-    del body["outputs"][0]["parameters"]  # type: ignore[attr-defined]
+    del body["outputs"][0]["parameters"]
     answer = infer_binary(http, image, body)
     assert answer.status_code == 400
     assert "'double' holds NaN or infinity, which JSON has not; ask for it with binary_data: true" in answer.text
