@@ -316,6 +316,7 @@ def test_health_and_metadata_are_what_both_protocols_say(http: httpx.Client) -> 
         ("INT64", [-(2**63), 2**63 - 1]),
         ("FP32", [1.5, -0.375]),
         ("FP64", [0.1, 5e-324]),
+        ("BYTES", ["", "one", "z\u00fcnd <b>"]),
     ],
 )
 def test_every_type_of_json_comes_back_as_it_went(echo: httpx.Client, datatype: str, values: Any) -> None:
@@ -335,6 +336,43 @@ def test_a_number_that_a_type_has_not_is_refused(echo: httpx.Client, datatype: s
     assert datatype in answer.json()["error"] or "whole numbers" in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("datatype", "raw"),
+    [
+        ("FP16", np.array([[1.5, 65504]], np.float16).tobytes()),
+        ("BF16", bytes([0xC0, 0x3F, 0x80, 0x7F])),
+    ],
+)
+def test_what_json_has_no_form_for_comes_and_goes_in_binary(echo: httpx.Client, datatype: str, raw: bytes) -> None:
+    given = {"name": "in", "shape": [1, 2], "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
+    body: dict[str, Any] = {"inputs": [given], "outputs": [{"name": "out", "parameters": {"binary_data": True}}]}
+    url = f"/v2/models/{datatype.lower()}/infer"
+
+    def ask() -> httpx.Response:
+        head = json.dumps(body).encode()
+        return echo.post(url, content=head + raw, headers={JSON_LENGTH: str(len(head))})
+
+    answer = ask()
+    assert answer.status_code == 200, answer.text
+    assert answer.content[int(answer.headers[JSON_LENGTH]) :] == raw
+    del body["outputs"]
+    refused = ask()
+    assert refused.status_code == 400
+    assert "ask for it with binary_data: true" in refused.json()["error"]
+
+
+def test_strings_come_and_go_in_binary_with_their_lengths(echo: httpx.Client) -> None:
+    raw = b"\x02\x00\x00\x00\xc3\xbc\x00\x00\x00\x00"
+    given = {"name": "in", "shape": [1, 2], "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
+    head = json.dumps({"inputs": [given], "parameters": {"binary_data_output": True}}).encode()
+    headers = {JSON_LENGTH: str(len(head))}
+    answer = echo.post("/v2/models/bytes/infer", content=head + raw, headers=headers)
+    assert answer.content[int(answer.headers[JSON_LENGTH]) :] == raw
+    refused = echo.post("/v2/models/bytes/infer", content=head + raw.replace(b"\xc3\xbc", b"\xff\xfe"), headers=headers)
+    assert refused.status_code == 400
+    assert "expected UTF-8" in refused.json()["error"]
+
+
 @pytest.fixture(scope="module")
 def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Serve a model for each type, which answers what it was sent."""
@@ -351,6 +389,9 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         ("int64", TensorProto.INT64),
         ("fp32", TensorProto.FLOAT),
         ("fp64", TensorProto.DOUBLE),
+        ("bytes", TensorProto.STRING),
+        ("fp16", TensorProto.FLOAT16),
+        ("bf16", TensorProto.BFLOAT16),
     ):
         write_artifact(models, name, model=echo_model(kind), manifest="")
     with serving(models) as server, httpx.Client(base_url=server.http, timeout=20) as client:
