@@ -14,6 +14,7 @@ import tritonclient.grpc
 import tritonclient.http as triton
 import tritonclient.http.aio
 from artifacts import SIDE, assert_close, tiny_answer, write_artifact
+from google.protobuf import json_format
 from processes import ServerProcess, serving
 from tritonclient.utils import InferenceServerException
 
@@ -140,7 +141,7 @@ def test_priority_timeout_and_headers_go_along(client: Caller, image: Floats) ->
         timeout=20_000_000,
         headers={"x-request": "1"},
         query_params={"a": ["b", "c"]},
-        parameters={"note": "mine"},
+        parameters={"content_type": "np"},
     )
     assert_close(answer.as_numpy("predictions"), tiny_answer(image)["predictions"])
 
@@ -230,10 +231,11 @@ def plain(value: Any) -> Any:
 
 
 def test_the_configuration_is_what_grpc_says(client: Caller, by_grpc: Any) -> None:
-    same(
-        lambda: client.get_model_config("tiny", "1"),
-        lambda: by_grpc.get_model_config("tiny", "1", as_json=True).get("config", {}),
-    )
+    def over_http() -> Any:
+        config = tritonclient.grpc.model_config_pb2.ModelConfig()
+        return str(json_format.ParseDict(client.get_model_config("tiny", "1"), config))
+
+    same(over_http, lambda: str(by_grpc.get_model_config("tiny", "1").config))
 
 
 def test_statistics_are_what_grpc_says(client: Caller, by_grpc: Any) -> None:
@@ -319,16 +321,18 @@ def test_system_shared_memory_is_that_of_grpc(client: Caller, by_grpc: Any) -> N
     same(client.unregister_system_shared_memory, by_grpc.unregister_system_shared_memory)
 
 
-def test_cuda_shared_memory_is_refused(client: Caller) -> None:
-    for ask in (
-        client.get_cuda_shared_memory_status,
-        lambda: client.register_cuda_shared_memory("region", "aGFuZGxl", 0, 64),
-        lambda: client.unregister_cuda_shared_memory("region"),
-        client.unregister_cuda_shared_memory,
-    ):
-        with pytest.raises(InferenceServerException) as caught:
-            ask()  # type: ignore[no-untyped-call]
-        assert caught.value.status() == UNSERVED
+def test_cuda_shared_memory_is_that_of_grpc(client: Caller, by_grpc: Any) -> None:
+    def over_grpc() -> Any:
+        return list(by_grpc.get_cuda_shared_memory_status(as_json=True).get("regions", {}).values())
+
+    same(client.get_cuda_shared_memory_status, over_grpc)
+    same(
+        lambda: client.unregister_cuda_shared_memory("region"), lambda: by_grpc.unregister_cuda_shared_memory("region")
+    )
+    same(client.unregister_cuda_shared_memory, by_grpc.unregister_cuda_shared_memory)
+    with pytest.raises(InferenceServerException) as caught:
+        client.register_cuda_shared_memory("region", "aGFuZGxl", 0, 64)
+    assert caught.value.status() == UNSERVED
 
 
 def test_a_shared_memory_region_that_there_is_not_is_refused(client: Caller, image: Floats) -> None:

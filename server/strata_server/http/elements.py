@@ -67,6 +67,13 @@ def unpack(name: str, datatype: str, raw: bytes) -> Any:
     return array
 
 
+def encode(datatype: str, elements: list[Any]) -> bytes:
+    """Return the bytes of elements that are of their type."""
+    if datatype == "BYTES":
+        return b"".join(map(_with_length, elements))
+    return np.array(elements, DTYPES[datatype]).tobytes()
+
+
 def split(raw: bytes) -> list[bytes]:
     """Return the elements of a BYTES tensor, each of which has its length before it."""
     elements, place = [], 0

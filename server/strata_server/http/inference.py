@@ -7,7 +7,7 @@ import orjson
 
 from strata_server.errors import InvalidArgument, OverLimit, quote
 from strata_server.http.content import Content
-from strata_server.http.elements import pack, unpack
+from strata_server.http.elements import encode, pack, unpack
 from strata_server.http.messages import check_object, check_string, read_json, show
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.rpc.open_inference.datatypes import CONTENTS
@@ -93,8 +93,6 @@ class Inference:
             elif raw is not None:
                 in_json += len(raw)
                 described["data"] = unpack(output.name, output.datatype, raw)
-            elif _REGION not in parameters:
-                described["data"] = list(getattr(output.contents, CONTENTS[output.datatype]))
             if parameters:
                 described["parameters"] = parameters
             outputs.append(described)
@@ -175,11 +173,18 @@ def _read_input(request: pb.ModelInferRequest, value: Any, binary: _Binary) -> N
 def _pair(
     response: pb.ModelInferResponse,
 ) -> Iterator[tuple[pb.ModelInferResponse.InferOutputTensor, bytes | None]]:
-    """Yield each output with its bytes; None where they lie in shared memory or came one by one."""
-    raw = iter(response.raw_output_contents)
-    for output in response.outputs:
-        elsewhere = _REGION in output.parameters or output.HasField("contents")
-        yield output, None if elsewhere else next(raw)
+    """Yield each output with its bytes; None where they lie in shared memory."""
+    raw = list(response.raw_output_contents)
+    for place, output in enumerate(response.outputs):
+        if _REGION in output.parameters:  # which has an entry that is empty
+            yield output, None
+        else:
+            yield output, raw[place] if raw else _read_contents(output)
+
+
+def _read_contents(output: pb.ModelInferResponse.InferOutputTensor) -> bytes:
+    """Return the bytes of values that came one by one, as they do where nothing came in bytes."""
+    return encode(output.datatype, list(getattr(output.contents, CONTENTS[output.datatype])))
 
 
 def _check_members(what: str, json: Mapping[str, Any], known: tuple[str, ...]) -> None:
