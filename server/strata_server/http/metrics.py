@@ -121,7 +121,7 @@ def _collect_server(server: ServerTotals) -> Iterator[Metric]:
         rejections.add_metric([reason], count)
     yield rejections
     calls = server.gauges[ServerGauge.OPEN_CALLS]
-    yield GaugeMetricFamily("strata_open_calls", "gRPC calls that are not answered to the end", value=calls)
+    yield GaugeMetricFamily("strata_open_calls", "Calls that are not answered to the end", value=calls)
     resident = server.gauges[ServerGauge.RESIDENT_BYTES]
     yield GaugeMetricFamily("strata_resident_memory_bytes", "Memory of all workers", value=resident)
 
