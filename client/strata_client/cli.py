@@ -70,7 +70,7 @@ _MODEL = click.option(
     "--model",
     default="",
     metavar="NAME[:VERSION]",
-    help="The model; not needed where there is one. Without a version, the newest.",
+    help="The model; not needed where there is one. VERSION is a number or a label; without it, the newest.",
 )
 _TIMEOUT = click.option(
     "--timeout",

@@ -71,6 +71,7 @@ class Coordinator:
         self._patience_s = patience_s
         self._table: dict[str, dict[str, Json]] = {}
         self._participants: list[Participant] = []
+        self._changing = threading.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
         self._closed = threading.Event()
 
@@ -104,23 +105,19 @@ class Coordinator:
             wait([future], _LOOK_S)
         return future.result()
 
-    def join(self, participant: Participant, begin: Callable[[Table], None] = _ignore) -> "Future[None]":
-        """Let a process follow the changes from now on; `begin` is given the table as it is before them."""
+    def join(self, participant: Participant, begin: Callable[[Table], None] = _ignore) -> None:
+        """Let a process follow the changes from now on; `begin` is given the table as it is before them.
 
-        def join() -> None:
+        It waits for the change that is being made, and not for what the curator does before one.
+        """
+        with self._changing:
             begin({subject: dict(values) for subject, values in self._table.items()})
             self._participants.append(participant)
 
-        return self.run(join)
-
     def leave(self, participant: Participant) -> None:
         """Forget a process that has ended."""
-        if not self._closed.is_set():
-            self.run(lambda: self._forget(participant))
-
-    def value(self, subject: str) -> Values:
-        """Return the values of a subject; called on the coordinator's thread."""
-        return self._table.get(subject, {})
+        with self._changing:
+            self._forget(participant)
 
     def make(self, change: Change) -> None:
         """Make a change; called on the coordinator's thread.
@@ -128,6 +125,10 @@ class Coordinator:
         Raises:
             StrataError: a process refused, and it holds nowhere.
         """
+        with self._changing:
+            self._make(change)
+
+    def _make(self, change: Change) -> None:
         steps = [(each, each.prepare(change)) for each in self._participants]
         answers = [(each, self._wait(each, step)) for each, step in steps]
         refusal = next((error for _, error in answers if error), None)

@@ -34,7 +34,7 @@ class Leader:
         Raises:
             StartError: the models cannot be had.
         """
-        self._coordinator.join(Here(subjects)).result()
+        self._coordinator.join(Here(subjects))
         self._coordinator.finish(lambda: self._curator.begin(check_stop), check_stop)
 
     def go_on(self) -> None:

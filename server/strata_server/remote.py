@@ -77,7 +77,6 @@ class There:
         self._steps: dict[int, Future[None]] = {}
         self._lock = threading.Lock()
         self._is_gone = False
-        coordinator.join(self, self._begin)
         threading.Thread(target=self._listen, name="worker line", daemon=True).start()
 
     def prepare(self, change: Change) -> "Future[None]":
@@ -112,6 +111,7 @@ class There:
         return future
 
     def _listen(self) -> None:
+        self._coordinator.join(self, self._begin)
         while (message := self._line.receive()) is not None:
             if "done" in message:
                 with self._lock:

@@ -65,10 +65,10 @@ class Shelf:
             version.is_retired = True  # first: what remembers versions looks at it
         self._repository.publish(models)
         for model, served in models.items():
-            self._values[model] = values[model]
             if served:
-                self._shown[model] = served
+                self._values[model], self._shown[model] = values[model], served
             else:
+                self._values.pop(model, None)
                 self._shown.pop(model, None)
         for version in gone:
             self._retire(version)

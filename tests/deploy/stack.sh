@@ -41,6 +41,14 @@ step "up"
 step "ask from outside"
 .venv/bin/python tests/deploy/ask.py "$("${compose[@]}" port server 8001)" "$("${compose[@]}" port server 8000)"
 
+step "ask from another container, over HTTP"
+"${compose[@]}" run --rm --no-deps --entrypoint python server -c "
+import urllib.request
+for path in ('/v2/models/digits', '/metrics'):
+    with urllib.request.urlopen('http://server:8000' + path, timeout=10) as answer:
+        assert answer.status == 200 and b'digits' in answer.read(), path
+"
+
 step "a second start finds the model in the volume"
 "${compose[@]}" up --detach --wait
 "${compose[@]}" logs --no-log-prefix train | grep "the volume holds a model already"

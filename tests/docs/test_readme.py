@@ -111,6 +111,14 @@ def test_the_same_is_had_by_reflection(shown: Shown, digits: Digits, server: Ser
     assert comparable(run(command, digits, server)) == comparable(shown.output)
 
 
+@pytest.mark.parametrize(
+    "shown", [s for s in shown_commands() if s.command.startswith("curl ")], ids=lambda shown: shown.command
+)
+def test_the_same_is_had_over_http(shown: Shown, digits: Digits, server: ServerProcess) -> None:
+    command = shown.command.replace("localhost:8000", server.http)
+    assert comparable(run(command, digits, server)) == comparable(shown.output)
+
+
 def comparable(document: str) -> str:
     """Return a JSON document without its numbers and raw bytes; older releases of grpcurl write field_names so."""
     text = json.dumps(json.loads(document)).replace("data_type", "dataType")
@@ -126,7 +134,8 @@ def as_buf_curl(command: str) -> str:
 
 
 def test_every_command_is_run_here_or_said_to_be_run_elsewhere() -> None:
-    unknown = [s.command for s in shown_commands() if run_here(s) and not s.command.startswith(("strata ", "grpcurl "))]
+    tried = ("strata ", "grpcurl ", "curl ")
+    unknown = [s.command for s in shown_commands() if run_here(s) and not s.command.startswith(tried)]
     assert not unknown
     assert len(blocks("python")) >= 1
     assert "@@" not in README.read_text()

@@ -143,7 +143,7 @@ def change(**values: Json) -> Change:
 
 def test_a_change_holds_in_all_before_it_is_answered(coordinator: Coordinator, hire: Hire) -> None:
     here, there = Levels(), hire()
-    coordinator.join(Here({"levels": here})).result(20)
+    coordinator.join(Here({"levels": here}))
     coordinator.change(change(a=1, b=2)).result(20)
     coordinator.change(change(b=None)).result(20)
     assert here.held == there.levels.held == {"a": 1, "b": None}
@@ -151,7 +151,7 @@ def test_a_change_holds_in_all_before_it_is_answered(coordinator: Coordinator, h
 
 def test_a_change_that_one_refuses_holds_nowhere(coordinator: Coordinator, hire: Hire) -> None:
     lenient, strict = Levels(), hire(Strict())
-    coordinator.join(Here({"levels": lenient})).result(20)
+    coordinator.join(Here({"levels": lenient}))
     with pytest.raises(InvalidArgument, match="up to 10"):
         coordinator.change(change(a=11)).result(20)
     assert (lenient.held, lenient.prepared, lenient.abandoned) == ({}, [], 1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from strata_server.http.operations import OPERATIONS, Operation
@@ -51,8 +51,9 @@ _DESCRIPTION = (
 def make_document() -> dict[str, Any]:
     """Return the document."""
     paths: dict[str, dict[str, Any]] = {
-        "/healthz": {"get": _probe("healthz", "Whether the process runs", "ok")},
-        "/readyz": {"get": _probe("readyz", "Whether all workers take requests", "ready", lacking=True)},
+        "/healthz": {"get": _probe("healthz", "Whether the process runs", "The word ok")},
+        "/readyz": {"get": _probe("readyz", "Whether all workers take requests", "The word ready", lacking=True)},
+        "/metrics": {"get": _probe("metrics", "What all workers have counted", "Metrics, as Prometheus reads them")},
         "/v2/health/live": {"get": _health("live", "Whether the server runs", "Live")},
         "/v2/health/ready": {"get": _health("ready", "Whether requests are taken, by all workers", "Ready")},
     }
@@ -85,7 +86,10 @@ def openapi_routes() -> list[Route]:
     async def docs(request: Request) -> Response:
         return Response(page.html, headers={"content-security-policy": page.policy}, media_type="text/html")
 
-    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+    async def root(request: Request) -> Response:
+        return RedirectResponse("/docs")
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs), Route("/", root)]
 
 
 def _reference(schema: str) -> Schema:
@@ -103,9 +107,9 @@ def _health(name: str, summary: str, schema: str) -> dict[str, Any]:
     return {"operationId": name, "tags": ["server"], "summary": summary, "responses": responses}
 
 
-def _probe(name: str, summary: str, word: str, *, lacking: bool = False) -> dict[str, Any]:
+def _probe(name: str, summary: str, answer: str, *, lacking: bool = False) -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
-    responses = {"200": {"description": f"The word {word}", "content": text}, **_errors("403", "421")}
+    responses = {"200": {"description": answer, "content": text}, **_errors("403", "421")}
     if lacking:
         responses["503"] = {"description": "What is missing", "content": text}
     return {"operationId": name, "tags": ["server"], "summary": summary, "responses": responses}
