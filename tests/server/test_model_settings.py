@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from strata_server.artifact import read_artifact
 from strata_server.catalog import Catalog, Layer
 from strata_server.configuration import config_pbtxt, strata_toml
-from strata_server.configuration.agreement import check_settings, name_datatype
+from strata_server.configuration.agreement import check_settings
 from strata_server.configuration.folder import LARGEST_BYTES
 from strata_server.configuration.model_config_pb2 import DESCRIPTOR
 from strata_server.configuration.model_settings import ModelSettings, TensorDeclaration, VersionPolicy
 from strata_server.configuration.sources import FILES, read_model_settings
+from strata_server.datatypes import DATATYPES
 from strata_server.errors import ArtifactError
 from tritonclient.grpc import model_config_pb2 as triton
 
@@ -504,7 +505,7 @@ def test_types_have_the_words_of_the_protocol() -> None:
         np.object_: "BYTES",
         ml_dtypes.bfloat16: "BF16",
     }
-    assert {kind: name_datatype(np.dtype(kind)) for kind in words} == words
+    assert {kind: DATATYPES[np.dtype(kind)] for kind in words} == words
 
 
 def test_fields_have_the_numbers_and_kinds_of_tritons_own() -> None:

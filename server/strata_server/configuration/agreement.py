@@ -2,20 +2,10 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from strata_server.catalog import Catalog, Layer
 from strata_server.configuration.model_settings import ModelSettings, TensorDeclaration
+from strata_server.datatypes import DATATYPES
 from strata_server.errors import ArtifactError, NotFound, quote, quote_all
-
-_DATATYPES = {
-    "bool": "BOOL",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "bfloat16": "BF16",
-    "object": "BYTES",
-}
 
 
 def check_settings(settings: ModelSettings, catalog: Catalog, device: str) -> None:
@@ -63,7 +53,7 @@ def _find(field: str, declared: TensorDeclaration, catalog: Catalog) -> Layer:
 
 def _check_tensor(settings: ModelSettings, field: str, declared: TensorDeclaration, layer: Layer) -> None:
     name = f"{field} {quote(declared.name)}"
-    actual = name_datatype(layer.dtype)
+    actual = DATATYPES[layer.dtype]
     if declared.datatype not in {"", actual}:
         raise ArtifactError(f"{name}: data_type: the network has {actual}, received {declared.datatype}")
     if declared.dims is not None and layer.shape is not None:
@@ -106,8 +96,3 @@ def _check_classes(settings: ModelSettings, catalog: Catalog) -> None:
 
 def _describe(layers: Sequence[Layer]) -> str:
     return ", ".join(f"{quote(layer.name)} {layer.shape}" for layer in layers)
-
-
-def name_datatype(dtype: np.dtype[np.generic]) -> str:
-    """Return the protocol's word for a type, such as FP32."""
-    return _DATATYPES.get(dtype.name, dtype.name.upper())

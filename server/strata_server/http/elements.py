@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from strata_server.datatypes import DTYPES
 from strata_server.errors import InvalidArgument, quote
-from strata_server.rpc.open_inference.datatypes import DTYPES
 
 BINARY_ONLY = ("FP16", "BF16")
 """JSON has no numbers of these types; Triton does not take them in JSON either."""

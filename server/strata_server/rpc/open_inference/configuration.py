@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from strata_server.catalog import Layer
 from strata_server.configuration import model_config_pb2
 from strata_server.configuration.model_settings import ModelSettings, VersionPolicy
+from strata_server.datatypes import DATATYPES
 from strata_server.deadline import Deadline
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import DATATYPES
 from strata_server.rpc.open_inference.facilities import Facilities
 from strata_server.version import Version
 

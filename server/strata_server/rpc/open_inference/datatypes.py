@@ -2,31 +2,11 @@
 
 from typing import Any
 
-import numpy as np
-
-from strata_server.elements import BFLOAT16, STRING
+from strata_server.datatypes import DTYPES
 from strata_server.errors import InvalidArgument, quote
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.strings import encode_strings
 from strata_server.tensors import Array, read_elements, read_tensor
-
-DTYPES = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BF16": BFLOAT16,
-    "BYTES": STRING,
-}
-DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 
 # Where typed contents hold the elements of each type; the protocol has none for FP16 and BF16.
 CONTENTS = {

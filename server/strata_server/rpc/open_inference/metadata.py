@@ -3,10 +3,10 @@
 from importlib.metadata import version as distribution_version
 
 from strata_server.catalog import Layer
+from strata_server.datatypes import DATATYPES
 from strata_server.deadline import Deadline
 from strata_server.errors import NotFound
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import DATATYPES
 from strata_server.rpc.open_inference.facilities import Facilities
 
 _EXTENSIONS = (

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from strata_server.datatypes import DATATYPES
 from strata_server.elements import STRING
 from strata_server.engine import Answer, class_names
 from strata_server.errors import InvalidArgument, quote
 from strata_server.labels import Label
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from strata_server.rpc.open_inference.datatypes import CONTENTS, DATATYPES, write_contents
+from strata_server.rpc.open_inference.datatypes import CONTENTS, write_contents
 from strata_server.rpc.open_inference.places import BYTE_SIZE, OFFSET, REGION, Place
 from strata_server.rpc.open_inference.wanted import Wanted
 from strata_server.tensors import Array, write_tensor
