@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 BIN = Path(sys.executable).parent
 _READY = re.compile(r"strata-server ready: grpc (\S+), http (\S+), device \S+, models (.+)")
 
@@ -51,6 +53,12 @@ class ServerProcess:
             # The process writes through the same open file: reading at a place of its own leaves that alone.
             self._last_log = os.pread(self._log.fileno(), 2**20, 0).decode()
         return self._last_log
+
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes; another child tries artifacts."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if "--worker" in child.cmdline()]
 
     def signal_stop(self) -> None:
         """Ask it to stop."""

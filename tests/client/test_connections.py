@@ -50,7 +50,7 @@ def test_a_busy_client_reaches_every_worker(tmp_path: Path) -> None:
         threads = [threading.Thread(target=ask) for _ in range(16)]
         for thread in threads:
             thread.start()
-        workers = psutil.Process(server.process.pid).children()
+        workers = server.workers
         try:
             wait_until(lambda: all(is_connected(worker) for worker in workers))
         finally:

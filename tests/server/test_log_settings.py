@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 import httpx
-import psutil
 import pytest
 from artifacts import write_artifact
 from open_inference import call, refusal_of
@@ -178,7 +177,6 @@ def test_the_supervisor_of_workers_follows_the_settings_too(tmp_path: Path) -> N
 
 def kill_worker(server: ServerProcess) -> None:
     """Kill a worker, and wait until that is seen."""
-    children = psutil.Process(server.process.pid).children()
-    victim = next(child for child in children if "--worker" in child.cmdline())
+    victim = server.workers[0]
     victim.kill()
     wait_until(lambda: not victim.is_running())

@@ -12,7 +12,6 @@ import grpc
 import httpx
 import numpy as np
 import numpy.typing as npt
-import psutil
 import pytest
 from artifacts import SIDE, slow_model, tiny_model, write_artifact
 from processes import ServerProcess, serving
@@ -424,7 +423,7 @@ def test_all_workers_tell_the_sum_and_a_killed_one_s_counts_stay(models: Path) -
             stubs.channel.close()
         wait_until(lambda: Told(server).value("strata_serving_workers", TINY) == 2)
 
-        workers(server)[0].kill()
+        server.workers[0].kill()
         wait_until(lambda: readiness(server) == 503)
         wait_until(lambda: readiness(server) == 200)
         assert Told(server).value("nv_inference_request_success", TINY) == asked
@@ -432,11 +431,6 @@ def test_all_workers_tell_the_sum_and_a_killed_one_s_counts_stay(models: Path) -
         assert Told(server).value("nv_inference_request_success", TINY) == asked
         assert Told(server).value("strata_run_rows_count", TINY) == asked
         assert Told(server).value("strata_resident_memory_bytes") > 2**20
-
-
-def workers(server: ServerProcess) -> list[psutil.Process]:
-    children = psutil.Process(server.process.pid).children()
-    return [child for child in children if "--worker" in child.cmdline()]  # the others try artifacts
 
 
 def readiness(server: ServerProcess) -> int:

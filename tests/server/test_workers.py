@@ -32,11 +32,6 @@ def pair(models: Path) -> Iterator[ServerProcess]:
         yield server
 
 
-def workers(server: ServerProcess) -> list[psutil.Process]:
-    children = psutil.Process(server.process.pid).children()
-    return [child for child in children if "--worker" in child.cmdline()]  # the others try artifacts
-
-
 def readiness(server: ServerProcess) -> tuple[int, str]:
     try:
         answer = httpx.get(f"{server.http}/readyz", timeout=5)
@@ -57,14 +52,14 @@ def count_connections(process: psutil.Process) -> int:
 def test_the_ready_line_tells_how_many_serve_and_readiness_that_all_do(pair: ServerProcess) -> None:
     assert pair.ready_line.endswith("models tiny:1, workers 2\n")
     assert readiness(pair) == (200, "ready\n")
-    assert len(workers(pair)) == 2
+    assert len(pair.workers) == 2
 
 
 def test_connections_are_spread_over_the_workers(pair: ServerProcess) -> None:
     stubs = connect_often(pair)
     for each in stubs:
         assert each.predict(REQUEST).outputs
-    assert all(count_connections(worker) for worker in workers(pair))
+    assert all(count_connections(worker) for worker in pair.workers)
     for each in stubs:
         each.channel.close()
 
@@ -87,7 +82,7 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
     threads = [threading.Thread(target=ask, args=(each,)) for each in stubs]
     for thread in threads:
         thread.start()
-    victim, survivor = workers(pair)
+    victim, survivor = pair.workers
     victim.kill()
     wait_until(lambda: readiness(pair) == (503, "1 of 2 workers ready\n"), bound_s=5)
     wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=5)
@@ -97,7 +92,7 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
     assert set(failed) <= {grpc.StatusCode.UNAVAILABLE}
     assert len(failed) < len(stubs)
     assert survivor.is_running()
-    assert len(workers(pair)) == 2
+    assert len(pair.workers) == 2
     assert "ended with signal SIGKILL" in pair.log
     for each in stubs:
         assert each.inference.Predict(REQUEST, timeout=20, wait_for_ready=True).outputs
@@ -105,7 +100,7 @@ def test_of_a_killed_worker_only_calls_on_it_fail_and_another_takes_its_place(pa
 
 
 def test_a_worker_that_hangs_is_replaced(pair: ServerProcess) -> None:
-    victim = workers(pair)[0]
+    victim = pair.workers[0]
     victim.suspend()
     wait_until(lambda: not victim.is_running(), bound_s=15)
     wait_until(lambda: readiness(pair) == (200, "ready\n"), bound_s=15)
@@ -114,7 +109,7 @@ def test_a_worker_that_hangs_is_replaced(pair: ServerProcess) -> None:
 
 def test_a_stop_ends_all_and_exits_with_0(models: Path) -> None:
     with serving(models, "--workers", "2") as server:
-        children = workers(server)
+        children = server.workers
         server.process.send_signal(signal.SIGTERM)
         assert server.wait() == 0
     assert not any(child.is_running() for child in children)
@@ -122,7 +117,7 @@ def test_a_stop_ends_all_and_exits_with_0(models: Path) -> None:
 
 def test_workers_do_not_outlive_their_supervisor(models: Path) -> None:
     server = ServerProcess(models, "--workers", "2")
-    children = workers(server)
+    children = server.workers
     server.kill()
     wait_until(lambda: not any(is_alive(child) for child in children))
 
