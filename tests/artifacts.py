@@ -84,13 +84,17 @@ def slow_model(rounds: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def crashing_model() -> onnx.ModelProto:
-    """Return a valid model that ends the process which runs it: the smallest integer divided by -1 overflows."""
+def crashing_model(harmless_below: float = 0) -> onnx.ModelProto:
+    """Return a valid model that ends the process which runs it: the smallest integer divided by -1 overflows.
+
+    Values from 0 up to below `harmless_below` are divided by 1.
+    """
     shape: list[str | int | None] = ["batch", SIDE, SIDE, 1]
     nodes = [
-        helper.make_node("Cast", ["image"], ["whole"], to=TensorProto.INT64),
-        helper.make_node("Add", ["whole", "smallest"], ["dividend"]),
-        helper.make_node("Sub", ["whole", "one"], ["divisor"]),
+        helper.make_node("GreaterOrEqual", ["image", "harmless_below"], ["is_harmful"]),
+        helper.make_node("Where", ["is_harmful", "minus_one", "one"], ["divisor"]),
+        helper.make_node("Mul", ["divisor", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "smallest"], ["dividend"]),
         helper.make_node("Div", ["dividend", "divisor"], ["quotient"]),
         helper.make_node("Cast", ["quotient"], ["predictions"], to=TensorProto.FLOAT),
     ]
@@ -100,8 +104,11 @@ def crashing_model() -> onnx.ModelProto:
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("predictions", TensorProto.FLOAT, shape)],
         [
+            numpy_helper.from_array(np.array(harmless_below, np.float32), "harmless_below"),
             numpy_helper.from_array(np.array(np.iinfo(np.int64).min), "smallest"),
+            numpy_helper.from_array(np.array(-1), "minus_one"),
             numpy_helper.from_array(np.array(1), "one"),
+            numpy_helper.from_array(np.array(0), "zero"),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

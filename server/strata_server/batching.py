@@ -83,7 +83,12 @@ class Batcher:
                 plan, self._tallies.find(plan.version.model, plan.version.number)
             )
             entry = Entry(task, tell, line, group)
-            self._admit(entry)
+            try:
+                self._admit(entry)
+            except Overloaded:
+                if plan.version.is_retired and not line.is_busy:
+                    self._lines.pop(plan.line, None)
+                raise
             group.push(entry)
             if self._wait_s(group):
                 self._changed.notify_all()

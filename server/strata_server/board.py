@@ -15,6 +15,13 @@ class State(IntEnum):
     STARTING = 0
     READY = 1
     STOPPING = 2
+    LACKING = 3
+    """It takes requests, and has not all that the others serve."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether requests are taken."""
+        return self in {State.READY, State.LACKING}
 
 
 class Board:

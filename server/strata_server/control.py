@@ -5,15 +5,21 @@ by key. A change sets some of them. Every process prepares it, which may fail an
 prepared it all commit it, and if one has refused it all abandon it. A process that starts later is given the table.
 """
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from strata_server.errors import StrataError
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 Values: TypeAlias = Mapping[str, Json]
 """By key; None takes a key out of the table."""
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Change:
 
     subject: str
     values: Values
+    patience_s: float = 0.0
+    """How long a process may take to prepare it, beside what any step may take."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Listed:
 
 
 class Subject(Protocol):
-    """What a process does about the changes of one subject; called from one thread, one change after the other."""
+    """What a process does about the changes of one subject; called one change after the other."""
 
     def prepare(self, values: Values) -> None:
         """Make ready what a change needs, without showing anything of it.
@@ -52,6 +60,15 @@ class Subject(Protocol):
 
     def abandon(self, values: Values) -> None:
         """Drop what was prepared."""
+
+    def restore(self, key: str, value: Json) -> None:
+        """Bring in a value that holds in the other processes, at the start of this one; what cannot be is logged."""
+        try:
+            self.prepare({key: value})
+        except StrataError as error:
+            log.error("%s cannot be had here: %s", key, error)
+        else:
+            self.commit({key: value})
 
 
 class Control(Protocol):

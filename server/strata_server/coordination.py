@@ -10,13 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 from strata_server.control import Change, Json, Listed, Subject, Values
-from strata_server.errors import Draining, StrataError
+from strata_server.errors import Draining, StrataError, Unservable
 
 Table = Mapping[str, Values]
 """The values of all subjects, by key."""
 Result = TypeVar("Result")
 
 _LOOK_S = 0.1
+_STOPPING = "the server is stopping and changes nothing any more"
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +66,21 @@ class Coordinator:
         """Hold an empty table.
 
         Args:
-            patience_s: how long a process may take for a step of a change, before it is ended.
+            patience_s: how long a process may take for a step of any change, before it is ended.
         """
         self.models: Models | None = None
         self._patience_s = patience_s
         self._table: dict[str, dict[str, Json]] = {}
         self._participants: list[Participant] = []
         self._changing = threading.Lock()
+        # Models are tried for as long as that takes: other changes do not wait for it.
+        self._curating = ThreadPoolExecutor(1, thread_name_prefix="curator")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="coordinator")
         self._closed = threading.Event()
 
     def change(self, change: Change) -> "Future[None]":
         """Make a change in all processes; the future raises the StrataError of the first that refused."""
-        return self.run(lambda: self.make(change))
+        return self._submit(self._thread, lambda: self.make(change))
 
     def load(self, model: str) -> "Future[None]":
         """Serve what the model repository holds of a model now."""
@@ -92,13 +95,22 @@ class Coordinator:
         return settle(self._known_models.index)
 
     def run(self, task: Callable[[], Result]) -> "Future[Result]":
-        """Run something between two changes."""
-        if self._closed.is_set():
-            raise Draining("the server is stopping and changes nothing any more")
-        return self._thread.submit(task)
+        """Run something that decides about models, after what was asked before it."""
+        return self._submit(self._curating, task)
+
+    def _submit(self, thread: ThreadPoolExecutor, task: Callable[[], Result]) -> "Future[Result]":
+        def run() -> Result:
+            if self._closed.is_set():
+                raise Draining(_STOPPING)
+            return task()
+
+        try:
+            return thread.submit(run)
+        except RuntimeError as error:  # it was closed in this moment
+            raise Draining(_STOPPING) from error
 
     def finish(self, task: Callable[[], Result], check_stop: Callable[[], None]) -> Result:
-        """Run something between two changes and return its result; `check_stop` may raise meanwhile."""
+        """Run something as `run` does, and return its result; `check_stop` may raise meanwhile."""
         future = self.run(task)
         while not future.done():
             check_stop()
@@ -120,22 +132,29 @@ class Coordinator:
             self._forget(participant)
 
     def make(self, change: Change) -> None:
-        """Make a change; called on the coordinator's thread.
+        """Make a change, after the one that is being made.
 
         Raises:
-            StrataError: a process refused, and it holds nowhere.
+            StrataError: a process refused it, or none was left that had prepared it; it holds nowhere.
         """
         with self._changing:
             self._make(change)
 
     def _make(self, change: Change) -> None:
         steps = [(each, each.prepare(change)) for each in self._participants]
-        answers = [(each, self._wait(each, step)) for each, step in steps]
-        refusal = next((error for _, error in answers if error), None)
+        refusals = [self._wait(each, step, self._patience_s + change.patience_s) for each, step in steps]
+        prepared = [
+            each
+            for (each, _), refusal in zip(steps, refusals, strict=True)
+            if not refusal and each in self._participants
+        ]
+        refusal = next((error for error in refusals if error), None)
+        if steps and not prepared and not refusal:
+            refusal = Unservable("every process that was to make it ready has ended, or took too long")
         if refusal:
-            self._end(change, [each for each, error in answers if not error], lambda each: each.abandon(change))
+            self._end(change, prepared, lambda each: each.abandon(change))
             raise refusal
-        self._end(change, self._participants, lambda each: each.commit(change))
+        self._end(change, prepared, lambda each: each.commit(change))
         values = self._table.setdefault(change.subject, {})
         for key, value in change.values.items():
             if value is None:
@@ -146,7 +165,8 @@ class Coordinator:
     def close(self) -> None:
         """Make no changes any more; one that is being made is finished."""
         self._closed.set()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in (self._curating, self._thread):
+            thread.shutdown(wait=False)
 
     @property
     def _known_models(self) -> Models:
@@ -162,20 +182,20 @@ class Coordinator:
     ) -> None:
         steps = [(each, end(each)) for each in participants]
         for each, step in steps:
-            error = self._wait(each, step)
+            error = self._wait(each, step, self._patience_s)
             if error:  # it holds something else than the others now
                 log.error("a process could not follow a change of %s: %s", change.subject, error)
                 each.expel("it could not follow a change")
                 self._forget(each)
 
-    def _wait(self, participant: Participant, step: "Future[None]") -> Exception | None:
+    def _wait(self, participant: Participant, step: "Future[None]", patience_s: float) -> Exception | None:
         """Return why a step failed; nothing if it did not, or if its process has ended."""
         try:
-            step.result(self._patience_s)
+            step.result(patience_s)
         except Gone:
             self._forget(participant)
         except TimeoutError:
-            participant.expel(f"it took longer than {self._patience_s} s for a change")
+            participant.expel(f"it took longer than {patience_s} s for a change")
             self._forget(participant)
         except StrataError as error:
             return error

@@ -105,6 +105,11 @@ class Unservable(StrataError):
 
     status = "FAILED_PRECONDITION"
 
+    def __init__(self, message: str, number: int = 0) -> None:
+        """Take the message, and the number of the version that it is about, 0 where it is about none alone."""
+        super().__init__(message)
+        self.number = number
+
 
 class StartError(StrataError):
     """The server cannot start; the message says what to change."""

@@ -7,7 +7,8 @@ Others write there while it is read: whatever vanishes meanwhile is not there. L
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +19,11 @@ from strata_server.errors import StartError, quote
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
-Fingerprint = tuple[tuple[str, int, int, int], ...]
-"""Of files: name, inode, size in bytes and time of the last change in nanoseconds. Others for other content, as far
-as a file system tells."""
+Fingerprint = tuple[tuple[str, int, int, int, int], ...]
+"""Of files: name, inode, size in bytes, and when content and anything else of them changed last, in nanoseconds; nobody
+can set the latter back."""
+
+_DEEPEST_WEIGHTS = 3  # weights may lie in folders beside their artifact
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,7 @@ def _scan_version(root: Path, model: Path, name: str, skipped: list[str]) -> Fou
         if not folder.is_dir():
             return None
         path = _find_artifact(root, folder)
-        return Found(model.name, int(name), path, _fingerprint(path.parent))
+        return Found(model.name, int(name), path, _fingerprint(path.parent, _DEEPEST_WEIGHTS))
     except (OSError, _Unusable) as error:
         if not _may_be_folder(folder):
             return None
@@ -181,17 +184,20 @@ def _list(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if not entry.name.startswith("."))
 
 
-def _fingerprint(folder: Path) -> Fingerprint:
-    """Return what tells whether the files in a folder are still the same."""
-    prints = []
+def _fingerprint(folder: Path, depth: int = 0) -> Fingerprint:
+    """Return what tells whether the files in a folder are still the same, and those in folders so deep inside."""
+    return tuple(sorted(_print_files(folder, "", depth)))
+
+
+def _print_files(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, int, int, int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            try:
+            with suppress(OSError):  # vanished, or a link that leads nowhere
                 status = entry.stat()
-            except OSError:  # vanished, or a link that leads nowhere
-                continue
-            if stat.S_ISREG(status.st_mode):
-                prints.append((entry.name, status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(sorted(prints))
+                if stat.S_ISREG(status.st_mode):
+                    times = (status.st_mtime_ns, status.st_ctime_ns)
+                    yield (prefix + entry.name, status.st_ino, status.st_size, *times)
+                elif depth and stat.S_ISDIR(status.st_mode):
+                    yield from _print_files(Path(entry.path), f"{prefix}{entry.name}/", depth - 1)

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Iterable
 
-from strata_server.control import Json, Values
+from strata_server.control import Json, Subject, Values
 from strata_server.errors import InvalidArgument, quote
 
 SUBJECT = "log"
@@ -59,7 +59,7 @@ def begin_logging() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-class Logs:
+class Logs(Subject):
     """The settings of this process's log; a subject of changes."""
 
     def __init__(self, handlers: Iterable[logging.Handler] = ()) -> None:

@@ -39,21 +39,19 @@ class Opener:
         Raises:
             ArtifactError: it cannot be served; the message says why.
         """
-        version = self.try_open(model, number, path, settings)
-        if digest and version.digest != digest:
-            raise ArtifactError("its file has changed since it was tried")
-        version.measure(settings.batch_rows or self._settings.batches.rows)
-        return version
-
-    def try_open(self, model: str, number: int, path: Path, settings: ModelSettings) -> Version:
-        """Return a version that has answered once; errors and arguments as in `open`."""
         artifact = read_artifact(path, allow_external_data=self._settings.allow_external_data)
+        if digest and artifact.digest != digest:
+            raise ArtifactError("its file has changed since it was tried")
         version = Version(model, number, artifact, self._runtime, self.sessions, self._cache, settings)
         try:
             version.warm()
-        except ArtifactError:
-            raise
-        except Exception as error:  # onnxruntime has no base class for its errors
+            version.measure(settings.batch_rows or self._settings.batches.rows)
+        except Exception as error:
+            version.is_retired = True
+            self.sessions.release(version)
+            if isinstance(error, ArtifactError):
+                raise
+            # onnxruntime has no base class for its errors
             raise ArtifactError(f"onnxruntime cannot run it: {error.__cause__ or error}") from error
         return version
 

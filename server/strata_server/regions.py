@@ -12,7 +12,7 @@ import weakref
 from pathlib import Path
 from typing import cast
 
-from strata_server.control import Values
+from strata_server.control import Subject, Values
 from strata_server.errors import AlreadyExists, InvalidArgument, NotFound, OverLimit, quote
 
 MOST_REGIONS = 256
@@ -94,7 +94,7 @@ class Region:
                 raise InvalidArgument("shared memory: expected room for the output, found none left") from error
 
 
-class Regions:
+class Regions(Subject):
     """The regions of this process, by name; a subject of changes."""
 
     def __init__(self, prefix: str, max_bytes: int) -> None:

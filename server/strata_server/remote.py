@@ -19,7 +19,7 @@ from typing import Any
 
 from strata_server.control import Change, Listed, Subject
 from strata_server.coordination import Coordinator, Gone, Table
-from strata_server.errors import Draining, StrataError
+from strata_server.errors import Draining, StrataError, Unservable
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +193,16 @@ class RemoteControl:
             self._asked[number] = answer
         read_answer: Future[Any] = Future()
         answer.add_done_callback(lambda done: _pass_on(done, read_answer, read))
-        self._line.send({**message, "number": number})
+        if not self._line.send({**message, "number": number}):
+            self._give_up()
         return read_answer
+
+    def _give_up(self) -> None:
+        """Answer whoever waits: the supervisor has gone."""
+        with self._lock:
+            asked, self._asked = self._asked, {}
+        for answer in asked.values():
+            answer.set_exception(Draining("the server is stopping"))
 
     def _listen(self, subjects: Mapping[str, Subject], stop: Callable[[], None]) -> None:
         while (message := self._line.receive()) is not None:
@@ -205,10 +213,7 @@ class RemoteControl:
                 with self._lock:
                     answer = self._asked.pop(message["answer"])
                 _settle(answer, message)
-        with self._lock:
-            asked, self._asked = self._asked, {}
-        for answer in asked.values():
-            answer.set_exception(Draining("the server is stopping"))
+        self._give_up()
         self.close()
         stop()
 
@@ -260,11 +265,14 @@ def _write_outcome(done: "Future[Any]") -> Message:
 
 
 def _write_error(error: BaseException) -> Message:
-    return {"kind": type(error).__name__, "message": str(error)}
+    number = error.number if isinstance(error, Unservable) else 0
+    return {"kind": type(error).__name__, "message": str(error), "number": number}
 
 
 def _read_error(message: Message) -> Exception:
     """Return an error of ours as it was raised; of any other only that there was one."""
+    if message["kind"] == Unservable.__name__:
+        return Unservable(message["message"], message["number"])
     kinds = {kind.__name__: kind for kind in _descend(StrataError)}
     kind = kinds.get(message["kind"])
     return kind(message["message"]) if kind else RuntimeError(f"{message['kind']}: {message['message']}")

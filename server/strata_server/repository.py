@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from strata_server.configuration.model_settings import ModelSettings
 from strata_server.errors import InvalidArgument, NotFound, quote, unknown
 from strata_server.version import Version
 
@@ -17,8 +18,8 @@ class Served:
     name: str
     versions: Mapping[int, Version]
     """By number, ascending; at least one."""
-    labels: Mapping[str, int] = field(default_factory=dict)
-    """Numbers of versions, by the names that requests may use for them."""
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    """What its folder says."""
 
 
 class Repository:
@@ -66,7 +67,7 @@ class Repository:
         served = self.find_model(model)
         if not version:
             return served.versions[max(served.versions)]
-        number = served.labels.get(version)
+        number = served.settings.labels.get(version)
         if number is None:
             if not _NUMBER.fullmatch(version):
                 raise _no_version(served, version)
@@ -74,7 +75,7 @@ class Repository:
         if number in served.versions:
             return served.versions[number]
         numbers = ", ".join(str(each) for each in list(served.versions)[-10:])
-        label = f", which is the label {quote(version)}," if version in served.labels else ""
+        label = f", which is the label {quote(version)}," if version in served.settings.labels else ""
         raise NotFound(f"unknown version {number}{label} of model {quote(served.name)}; served: {numbers}")
 
     def find_all(self, model: str) -> list[Version]:
@@ -98,6 +99,6 @@ class Repository:
 
 
 def _no_version(served: Served, version: str) -> InvalidArgument | NotFound:
-    if served.labels and version[:1].isalpha():
-        return unknown("label", version, served.labels)
+    if served.settings.labels and version[:1].isalpha():
+        return unknown("label", version, served.settings.labels)
     return InvalidArgument(f"expected a version as a number from 1 up, received {quote(version)}")

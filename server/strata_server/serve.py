@@ -72,7 +72,11 @@ def serve_as_worker(settings: Settings, stop: StopSignal, place: Place) -> None:
     worker, tallies = Worker(place), Tallies(place.tallies, place.index, place.workers)
     grpc = _take_port(settings, Address(host, place.grpc_port), worker.beat, tallies, shares_port=True)
     http = HttpServer(socket.socket(fileno=place.http_socket))
-    _serve(settings, stop, Server(host, grpc, http, worker, Follower(place.control), tallies))
+    _serve(
+        settings,
+        stop,
+        Server(host, grpc, http, worker, Follower(place.control, is_first=bool(place.is_first)), tallies),
+    )
 
 
 @dataclass(frozen=True)
@@ -112,17 +116,19 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
         device = choose_device(settings.devices)
         repository = Repository()
         facilities = _equip(settings, Engine(repository, settings.limits, server.tallies), server)
-        _load(settings, device, facilities, server, stop)
+        shelf = _load(settings, device, facilities, server, stop)
         open_inference = open_inference_services(facilities)
         server.grpc.start({**strata_services(facilities.engine), **open_inference})
         rest.open(chain(*open_inference.values()), server.grpc.dispatcher, server.grpc.calls)
-        server.worker.set(State.READY)
+        _tell_state(server.worker, shelf)
+        repository.follow(partial(_tell_state, server.worker, shelf))
         ports = f"grpc {Address(server.host, server.grpc.port)}, http {Address(server.host, server.http.port)}"
         print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
         server.leader.go_on()
         stop.wait()
         log.info("stopping: waiting for open calls")
         server.worker.set(State.STOPPING)
+        server.leader.end()
         if not server.grpc.stop(settings.drain_s):
             log.warning("calls still open after %d s were cut off", settings.drain_s)
             logging.shutdown()
@@ -141,15 +147,20 @@ def _equip(settings: Settings, engine: Engine, server: Server) -> Facilities:
     return Facilities(engine, server.leader.control, Logs(logging.getLogger().handlers), Traces(), regions)
 
 
-def _load(settings: Settings, device: Device, facilities: Facilities, server: Server, stop: StopSignal) -> None:
+def _tell_state(worker: Worker | Alone, shelf: Shelf) -> None:
+    """Tell whether requests are answered as the other workers answer them."""
+    worker.set(State.LACKING if shelf.lacks else State.READY)
+
+
+def _load(settings: Settings, device: Device, facilities: Facilities, server: Server, stop: StopSignal) -> Shelf:
     """Let all that can be changed follow changes, the repository with the models that are there at the start."""
     repository = facilities.engine.repository
     opener = Opener(settings, device)
     warming = Warming(settings.slices.warm)
 
     def prepare(version: Version) -> None:
-        warming.prepare(version)
         server.tallies.admit(version.model, version.number)
+        warming.prepare(version)
 
     def retire(version: Version) -> None:
         server.grpc.batcher.retire(version, partial(release, version))
@@ -164,12 +175,26 @@ def _load(settings: Settings, device: Device, facilities: Facilities, server: Se
         subjects[SHARED_MEMORY] = facilities.regions
     server.leader.begin(subjects, stop.check)
     stop.check()
-    warming.check(repository)
+    if server.leader.is_first:
+        if settings.repository == "fixed" and not repository.versions:
+            raise StartError("none of the models could be opened; the log says why")
+        _check_warming(settings, warming, repository)
     server.tallies.sweep()
     Gauges(server.tallies, opener.sessions, lambda: server.grpc.calls.open).start()
     # What was loaded stays for long: looking through it for garbage again and again would hold requests up.
     gc.collect()
     gc.freeze()
+    return shelf
+
+
+def _check_warming(settings: Settings, warming: Warming, repository: Repository) -> None:
+    """Refuse to start where a slice is to be warm that no model has; where models change, one may come that has it."""
+    try:
+        warming.check(repository)
+    except StartError as error:
+        if settings.repository == "fixed":
+            raise
+        log.warning("%s", error)
 
 
 def _list(repository: Repository) -> str:

@@ -31,6 +31,7 @@ from strata_server.worker import Place
 
 _LOOK_S = 0.1
 _LONGEST_DELAY_S = 30.0
+_PATIENCE_S = 30.0  # for a step of a change, beside the opening of versions
 _GRACE_S = 5.0  # beside the drain, for the end of a worker
 _ENTRY = "from strata_server.cli import main; main(prog_name='strata-server')"
 
@@ -72,7 +73,9 @@ class Supervisor:
         self._http = listen(Address(host, settings.http_port))
         self._life, self._end = os.pipe()
         self._children = [_Child(index) for index in range(settings.workers)]
-        self._coordinator = Coordinator(settings.load_timeout_s + _GRACE_S)
+        self._coordinator = Coordinator(_PATIENCE_S)
+        self._has_begun = False
+        self._trials = trials
         self._curator = Curator(settings, self._coordinator, trials)
         self._coordinator.models = self._curator
         self._coordinator.join(Here({LOG: Logs(logging.getLogger().handlers)}))  # it logs as well
@@ -96,6 +99,7 @@ class Supervisor:
         for child in others:
             self._start(child)
         self._watcher.start()
+        self._has_begun = True
         is_told = False
         while not stop.wait(_LOOK_S):
             for child in self._children:
@@ -117,6 +121,7 @@ class Supervisor:
             tallies=self._tallies,
             life=self._life,
             control=theirs.fileno(),
+            is_first=int(not self._has_begun),
         )
         child.process = subprocess.Popen(  # noqa: S603 - it is this program, with the arguments it was given
             [sys.executable, "-c", _ENTRY, *self._arguments, "--worker", place.write()],
@@ -139,13 +144,13 @@ class Supervisor:
             return
         status = child.process.poll()
         state, silence_s = self._board.state(child.index), self._board.silence_s(child.index)
-        if status is None and state is State.READY and silence_s > self._settings.worker_timeout_s:
+        if status is None and state.serves and silence_s > self._settings.worker_timeout_s:
             log.error("worker %d has hung for %.1f s: it is killed", child.index, silence_s)
             child.process.kill()
             status = child.process.wait()
         if status is None:
             return
-        child.failures = 0 if state is State.READY else child.failures + 1
+        child.failures = 0 if state.serves else child.failures + 1
         delay_s = min(2.0 ** (child.failures - 1), _LONGEST_DELAY_S) if child.failures else 0.0
         log.error("worker %d ended with %s; another starts in %.0f s", child.index, _describe(status), delay_s)
         self._board.set(child.index, State.STARTING)
@@ -153,12 +158,14 @@ class Supervisor:
         child.again_at = time.monotonic() + delay_s
 
     def _stop(self) -> int:
-        self._watcher.stop()
         running = [child.process for child in self._children if child.process and child.process.poll() is None]
         for child in self._children:
             self._board.set(child.index, State.STOPPING)
         for process in running:
             process.send_signal(signal.SIGTERM)
+        self._coordinator.close()
+        self._trials.close()
+        self._watcher.stop()
         until = time.monotonic() + self._settings.drain_s + _GRACE_S
         for process in running:
             try:
@@ -167,7 +174,6 @@ class Supervisor:
                 log.warning("a worker did not stop in time and was killed")
                 process.kill()
                 process.wait()
-        self._coordinator.close()
         return 0
 
 

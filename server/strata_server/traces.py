@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from strata_server.control import Values
+from strata_server.control import Subject, Values
 from strata_server.errors import InvalidArgument, quote
 from strata_server.logs import TRACES
 
@@ -99,7 +99,7 @@ class _Scope:
         return True
 
 
-class Traces:
+class Traces(Subject):
     """The settings of this process's traces; a subject of changes."""
 
     def __init__(self) -> None:

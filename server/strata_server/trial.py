@@ -1,5 +1,6 @@
 """The process in which artifacts are tried; `trials` starts it."""
 
+import ctypes
 import json
 import os
 import select
@@ -15,9 +16,11 @@ from strata_server.configuration.model_settings import ModelSettings
 from strata_server.errors import ArtifactError
 from strata_server.opening import Opener
 from strata_server.runtime import choose_device
-from strata_server.settings import DeviceSettings, Settings
+from strata_server.settings import BatchSettings, DeviceSettings, Settings
+from strata_server.warming import Warming
 
 _LONGEST_REASON = 2000
+_PR_SET_PDEATHSIG = 1
 
 
 def serve_trials() -> None:
@@ -26,7 +29,7 @@ def serve_trials() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as orders, orders.makefile("rw", encoding="utf-8") as lines:
         for line in lines:
             verdict = _try(told, json.loads(line), orders)
-            with suppress(BrokenPipeError):
+            with suppress(OSError):
                 lines.write(json.dumps(verdict) + "\n")
                 lines.flush()
 
@@ -35,11 +38,12 @@ def _try(told: dict[str, Any], order: dict[str, Any], orders: socket.socket) -> 
     source, sink = os.pipe()
     child = os.fork()
     if not child:
+        _die_with_parent()
         os.close(source)
-        orders.close()
+        os.close(orders.fileno())  # whoever waits at the other end is to see when the parent ends
         _end_with(sink, _open(told, order))
     os.close(sink)
-    text = _read(source, told["timeout_s"])
+    text = _read(source, orders, told["timeout_s"])
     os.close(source)
     if text is None:
         os.kill(child, signal.SIGKILL)
@@ -55,11 +59,19 @@ def _try(told: dict[str, Any], order: dict[str, Any], orders: socket.socket) -> 
     return {"reason": f"the process that ran it ended with status {os.waitstatus_to_exitcode(status)}"}
 
 
-def _read(source: int, timeout_s: float) -> bytes | None:
-    """Return what is written until the pipe ends; None if it does not end in time."""
+def _die_with_parent() -> None:
+    """Have this process killed when the one that has started it is."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _read(source: int, orders: socket.socket, timeout_s: float) -> bytes | None:
+    """Return what is written until the pipe ends; None if it does not end in time, or nobody wants to know."""
     until, parts = time.monotonic() + timeout_s, list[bytes]()
     while True:
-        if not select.select([source], [], [], max(0.0, until - time.monotonic()))[0]:
+        # Of orders there is one at a time: what comes there meanwhile is their end.
+        ready = select.select([source, orders.fileno()], [], [], max(0.0, until - time.monotonic()))[0]
+        if source not in ready:
             return None
         part = os.read(source, 2**16)
         if not part:
@@ -71,15 +83,23 @@ def _open(told: dict[str, Any], order: dict[str, Any]) -> dict[str, str]:
     """Return the digest of an artifact that can be served, or the reason why it cannot."""
     devices = DeviceSettings(
         device=told["device"],
-        threads=1,
+        threads=told["threads"],
+        spinning=told["spinning"],
         cuda_algorithm_search=told["cuda_algorithm_search"],
         cuda_memory_bytes=told["cuda_memory_bytes"],
     )
-    settings = Settings(models=Path(told["models"]), allow_external_data=told["allow_external_data"], devices=devices)
+    settings = Settings(
+        models=Path(told["models"]),
+        allow_external_data=told["allow_external_data"],
+        devices=devices,
+        batches=BatchSettings(rows=told["batch_rows"]),
+    )
     try:
         opener = Opener(settings, choose_device(devices))
         path, model_settings = Path(order["path"]), ModelSettings.read(order["settings"])
-        return {"digest": opener.try_open(order["model"], order["number"], path, model_settings).digest}
+        version = opener.open(order["model"], order["number"], path, model_settings)
+        Warming(told["warm"]).prepare(version)
+        return {"digest": version.digest}
     except ArtifactError as error:
         return {"reason": str(error)[:_LONGEST_REASON]}
     except Exception as error:  # noqa: BLE001 - whatever it is, this artifact is not served

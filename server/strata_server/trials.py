@@ -48,7 +48,7 @@ class Trials:
         self._start()
 
     def run(self, model: str, number: int, path: Path, settings: Json) -> Verdict:
-        """Load an artifact and let it answer once, in a process that ends with that.
+        """Do with an artifact all that is done with it before it is served, in a process that ends with that.
 
         Args:
             model: its name.
@@ -60,7 +60,7 @@ class Trials:
         with self._lock:
             for _ in range(2):
                 if self._is_closed:
-                    return Verdict(reason="the server is stopping")
+                    break
                 if self._process is None:
                     self._start()
                 try:
@@ -72,6 +72,8 @@ class Trials:
                 if line:
                     return Verdict(**json.loads(line))
                 self._end()
+        if self._is_closed:
+            return Verdict(reason="the server is stopping")
         return Verdict(reason="it cannot be tried: the process for that ends, the server's log says more")
 
     def __enter__(self) -> Self:
@@ -79,6 +81,10 @@ class Trials:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, and what it tries; may be called twice."""
         self._is_closed = True
         if self._process:
             _kill(self._process)  # with what it tries: whoever waits for that wakes
@@ -95,6 +101,10 @@ class Trials:
                 "device": devices.device,
                 "cuda_algorithm_search": devices.cuda_algorithm_search,
                 "cuda_memory_bytes": devices.cuda_memory_bytes,
+                "threads": devices.threads,
+                "spinning": devices.spinning,
+                "batch_rows": self._settings.batches.rows,
+                "warm": self._settings.slices.warm,
                 "timeout_s": self._settings.load_timeout_s,
             }
             self._process = subprocess.Popen(  # noqa: S603 - it is this program

@@ -38,7 +38,7 @@ class Warming:
                     log.warning("--warm: model %s version %d: %s", version.model, version.number, error)
 
     def check(self, repository: Repository) -> None:
-        """Refuse at the start what no version has.
+        """Refuse what no model has.
 
         Raises:
             StartError: with what was asked for.

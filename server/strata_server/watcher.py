@@ -7,7 +7,7 @@ import watchfiles
 
 from strata_server.coordination import Coordinator
 from strata_server.curator import Curator
-from strata_server.errors import Draining
+from strata_server.errors import Draining, StartError
 from strata_server.settings import Settings
 
 _GATHERED_MS = 100  # changes that follow each other so closely are looked at together
@@ -23,6 +23,7 @@ class Watcher:
         self._coordinator = coordinator
         self._curator = curator
         self._stopped = threading.Event()
+        self._told = ""
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
 
     def start(self) -> None:
@@ -71,5 +72,9 @@ class Watcher:
                 pass
         except Draining:
             return
+        except StartError as error:
+            if str(error) != self._told:  # once, however often it is looked for
+                log.error("the model repository cannot be looked through: %s", error)
+            self._told = str(error)
         except Exception:
             log.exception("the model repository cannot be looked through")

@@ -25,6 +25,8 @@ class Place:
     """A pipe that ends when the supervisor does."""
     control: int
     """A socket over which changes are told and asked for."""
+    is_first: int
+    """1 for a worker of the server's start, 0 for one in the place of another."""
 
     def write(self) -> str:
         """Return it as an argument of the command."""

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from strata_server.control import Change, Json, Listed, Values
+from strata_server.control import Change, Json, Listed, Subject, Values
 from strata_server.coordination import Coordinator, Here
-from strata_server.errors import Draining, InvalidArgument, NotFound, StrataError
+from strata_server.errors import Draining, InvalidArgument, NotFound, StrataError, Unservable
 from strata_server.remote import RemoteControl, There
 from waiting import wait_until
 
 
-class Levels:
+class Levels(Subject):
     """A subject that keeps what it is told, and refuses negative numbers."""
 
     def __init__(self) -> None:
@@ -202,6 +202,21 @@ def test_one_that_dies_while_it_prepares_does_not_hold_up_the_others(coordinator
     asked.result(20)
     assert other.levels.held == {"a": 1}
     slow.levels.may_prepare.set()
+
+
+def test_what_ends_all_that_are_to_prepare_it_holds_nowhere(coordinator: Coordinator, hire: Hire) -> None:
+    workers = [hire(), hire()]
+    for worker in workers:
+        worker.levels.may_prepare.clear()
+    asked = coordinator.change(change(a=1))
+    for worker in workers:
+        assert worker.levels.prepares.wait(20)
+        worker.end()
+    with pytest.raises(Unservable, match="every process that was to make it ready has ended"):
+        asked.result(20)
+    assert hire(follows=False).control.table == {}
+    for worker in workers:
+        worker.levels.may_prepare.set()
 
 
 def test_one_that_does_not_answer_is_ended_and_the_change_is_made_without_it(

@@ -82,6 +82,7 @@ def test_a_strata_toml_says_everything(folder: Path) -> None:
         batch_rows=32,
         batch_wait_us=200,
         classes=("round", "square", "star"),
+        label_file="classes.txt",
         parameters={"owner": "vision"},
     )
 
@@ -116,6 +117,7 @@ def test_a_config_pbtxt_says_everything(folder: Path) -> None:
         batch_rows=8,
         batch_wait_us=100,
         classes=("round", "square", "star"),
+        label_file="classes.txt",
         classes_of="predictions",
         inputs=(TensorDeclaration("image", "FP32", (4, 4, 1), 2),),
         outputs=(TensorDeclaration("predictions", "FP32", (3,)), TensorDeclaration("scores")),

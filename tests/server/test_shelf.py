@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from strata_server.configuration.model_settings import ModelSettings
 from strata_server.control import Json
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine
-from strata_server.errors import NotFound, Unservable
+from strata_server.errors import ArtifactError, NotFound, Overloaded, Unservable
 from strata_server.opening import Opener
 from strata_server.plans import Outcome
 from strata_server.repository import Repository
@@ -25,6 +26,7 @@ from strata_server.settings import BatchSettings, DeviceSettings, Limits, Settin
 from strata_server.shelf import Shelf
 from strata_server.version import Version
 
+BROKEN: dict[str, Json] = {"7": {"path": "nowhere/model.onnx", "digest": "none"}}
 IMAGE = np.random.default_rng(3).random((1, SIDE, SIDE, 1), np.float32)
 
 
@@ -61,6 +63,12 @@ class Server:
             path = self.models / "tiny" / str(number) / "model.onnx"
             versions[str(number)] = {"path": str(path), "digest": read_artifact(path).digest, **wrong}
         return {"settings": (settings or ModelSettings()).write(), "versions": versions} if numbers else None
+
+    def told(self, *numbers: int) -> dict[str, Any]:
+        """Return versions as changes tell them."""
+        value = self.value(*numbers)
+        assert isinstance(value, dict)
+        return dict(value)
 
     def ask(self, *layers: str, version: str = "") -> Answer:
         """Ask for layers through the queue."""
@@ -164,7 +172,7 @@ def test_labels_name_versions(server: Server) -> None:
 
 def test_one_version_that_cannot_be_opened_leaves_all_as_it_was(server: Server) -> None:
     server.put(1)
-    with pytest.raises(Unservable, match="version 2: its file has changed since it was tried"):
+    with pytest.raises(Unservable, match="version 1: its file has changed since it was tried"):
         server.shelf.prepare({"tiny": server.value(2, 1, settings=ModelSettings(batch_rows=2), digest="other")})
     assert server.ask().version.number == 1
     assert [version.number for version in server.repository.versions] == [1]
@@ -186,3 +194,56 @@ def test_a_model_that_is_served_no_more_is_unknown(server: Server) -> None:
     server.put()
     with pytest.raises(NotFound, match="unknown model 'tiny'; there are none"):
         server.repository.find("tiny")
+
+
+def test_another_label_or_parameter_opens_nothing_anew(server: Server) -> None:
+    server.put(1, 2, settings=ModelSettings(labels={"stable": 1}))
+    first = server.repository.find("tiny", "stable")
+    server.put(1, 2, settings=ModelSettings(labels={"stable": 2, "old": 1}, parameters={"owner": "vision"}))
+    assert server.repository.find("tiny", "old") is first
+    assert server.repository.find_model("tiny").settings.parameters == {"owner": "vision"}
+
+
+def test_of_what_cannot_be_opened_no_session_is_left(server: Server, tmp_path: Path) -> None:
+    path = write_artifact(tmp_path / "declared", model=tiny_model())
+    wrong = ModelSettings(classes=("one", "two"))
+    for settings, digest in ((ModelSettings(), "other"), (wrong, "")):
+        with pytest.raises(ArtifactError):
+            server.opener.open("tiny", 1, path, settings, digest)
+    assert not server.opener.sessions.count()
+
+
+def test_what_was_opened_beside_one_that_cannot_be_is_let_go(server: Server) -> None:
+    with pytest.raises(Unservable) as caught:
+        server.shelf.prepare({"tiny": {**server.told(1, 2), "versions": {**server.told(1)["versions"], **BROKEN}}})
+    assert caught.value.number == 7
+    assert not server.opener.sessions.count()
+
+
+def test_a_process_that_starts_serves_what_it_can_and_knows_what_it_lacks(server: Server) -> None:
+    server.shelf.restore("tiny", {**server.told(1), "versions": {**server.told(1)["versions"], **BROKEN}})
+    assert server.ask().version.number == 1
+    assert server.shelf.lacks
+    # What comes later is served, and what is lacking is not asked for again.
+    values = {"tiny": {**server.told(1), "versions": {**server.told(1, 2)["versions"], **BROKEN}}}
+    server.shelf.prepare(values)
+    server.shelf.commit(values)
+    assert server.ask().version.number == 2
+    assert server.shelf.lacks
+    server.put(2)
+    assert not server.shelf.lacks
+
+
+def test_a_late_request_that_is_refused_keeps_no_version(server: Server, no_collection: None) -> None:  # noqa: ARG001
+    server.put(1)
+    server.ask("scores")
+    version = server.repository.find("tiny")
+    late = server.engine.activations(version, {"": IMAGE}, ["double"], deadline=Deadline(20))
+    server.put(2)
+    server.batcher._settings = BatchSettings(queue_rows=1)
+    server.batcher._queues["tiny"].rows = 1
+    with pytest.raises(Overloaded):
+        server.batcher.submit(late.task, lambda _: None)
+    freed = weakref.ref(version)
+    del version, late
+    assert freed() is None

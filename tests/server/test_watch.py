@@ -106,7 +106,7 @@ def test_settings_choose_versions_and_name_them(models: Path, stubs: list[Stubs]
 
 def test_settings_that_cannot_be_read_change_nothing(models: Path, server: ServerProcess, stubs: list[Stubs]) -> None:
     (models / "tiny" / "strata.toml").write_text("version = 1\n")
-    wait_until(lambda: "model tiny: nothing new of it is served" in server.log)
+    wait_until(lambda: "model tiny: what was served goes on: strata.toml" in server.log)
     assert {ask(each) for each in stubs} == {("1", 1)}
 
 

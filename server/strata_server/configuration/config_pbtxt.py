@@ -69,6 +69,7 @@ def read_config_pbtxt(folder: Path, text: str) -> ModelSettings:
         batch_rows=_read_rows(config),
         batch_wait_us=_read_wait_us(config),
         classes=classes,
+        label_file=next((output.label_filename for output in config.output if output.label_filename), ""),
         classes_of=classes_of,
         inputs=_read_tensors("input", list(config.input)),
         outputs=_read_tensors("output", list(config.output)),

@@ -1,7 +1,7 @@
 """How the versions of a model are served, as its folder says."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strata_server.control import Json
@@ -62,6 +62,8 @@ class ModelSettings:
     """Longest wait of a request for others to run with, in microseconds; None where nothing is said."""
     classes: tuple[str, ...] = ()
     """Names of the prediction's classes, from a label file; empty where there is none."""
+    label_file: str = ""
+    """The name of that file; empty where there is none."""
     classes_of: str = ""
     """The output that the label file is declared for; empty for the prediction, whatever its name."""
     inputs: tuple[TensorDeclaration, ...] = ()
@@ -72,6 +74,11 @@ class ModelSettings:
     """Where it runs, cpu or cuda; empty where nothing is said."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Passed on to whoever asks for the configuration; nothing here reads them."""
+
+    @property
+    def of_versions(self) -> "ModelSettings":
+        """What of them each version is opened with: not which versions there are, nor what they are called."""
+        return replace(self, versions=VersionPolicy(), labels={}, parameters={})
 
     def find_missing(self, numbers: Iterable[int]) -> dict[str, int]:
         """Return labels of versions that are not among some."""
@@ -89,6 +96,7 @@ class ModelSettings:
             "batch_rows": self.batch_rows,
             "batch_wait_us": self.batch_wait_us,
             "classes": list(self.classes),
+            "label_file": self.label_file,
             "classes_of": self.classes_of,
             "inputs": [_write_tensor(tensor) for tensor in self.inputs],
             "outputs": [_write_tensor(tensor) for tensor in self.outputs],

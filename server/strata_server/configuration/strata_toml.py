@@ -46,6 +46,7 @@ def read_strata_toml(folder: Path, text: str) -> ModelSettings:
         batch_rows=check_count(f"{FILE}: batch.rows", batch.get("rows", 0), 0, MOST_ROWS),
         batch_wait_us=_read_wait_us(batch),
         classes=_read_classes(folder, table),
+        label_file=str(table.get("label_file", "")),
         parameters=_read_parameters(_table("parameters", table.get("parameters", {}))),
     )
 

@@ -18,13 +18,15 @@ _TYPES = {"BYTES": "TYPE_STRING"}
 
 def model_config(facilities: Facilities, request: pb.ModelConfigRequest, deadline: Deadline) -> pb.ModelConfigResponse:
     """Describe how a version is served."""
-    version = facilities.engine.repository.find(request.name, request.version)
-    return pb.ModelConfigResponse(config=describe_config(version))
+    repository = facilities.engine.repository
+    version = repository.find(request.name, request.version)
+    settings = repository.find_model(version.model).settings
+    return pb.ModelConfigResponse(config=describe_config(version, settings))
 
 
-def describe_config(version: Version) -> model_config_pb2.ModelConfig:
-    """Return the configuration of a version: what its folder says, and what follows from the artifact."""
-    catalog, settings = version.catalog, version.settings
+def describe_config(version: Version, settings: ModelSettings) -> model_config_pb2.ModelConfig:
+    """Return the configuration of a version: what its folder says now, and what follows from the artifact."""
+    catalog = version.catalog
     prediction = version.find(_names(catalog.inputs), _names(catalog.default_exits))
     batch = version.tile_rows if version.batches(prediction) else 0
     kind = "KIND_GPU" if version.has_device else "KIND_CPU"
