@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from strata_server.deadline import Deadline
-from strata_server.errors import DeadlinePassed, Overloaded
+from strata_server.errors import Overloaded
 from strata_server.lines import Batch, Entry, Group, Line, Share
 from strata_server.plans import Outcome, Plan, Task
 from strata_server.settings import BatchSettings
@@ -261,7 +261,9 @@ class Batcher:
 
     def _run(self, line: Line, batch: Batch) -> bool:
         """Run a batch and tell the outcomes; return whether more of its line waits, which then keeps its turn."""
-        outcomes: list[tuple[Entry, Outcome]] = [(entry, _late()) for entry in batch.over if not entry.is_settled]
+        outcomes: list[tuple[Entry, Outcome]] = [
+            (entry, entry.task.deadline.refusal) for entry in batch.over if not entry.is_settled
+        ]
         if batch.shares:
             outcomes += self._compute(batch)
         with self._lock:
@@ -359,10 +361,6 @@ def _tell(outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
 
 def _do_nothing() -> None:
     pass
-
-
-def _late() -> DeadlinePassed:
-    return DeadlinePassed("the caller no longer waited when the request's turn came; it was not run")
 
 
 def _put_together(batch: Batch) -> Mapping[str, Array]:

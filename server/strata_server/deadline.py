@@ -1,7 +1,7 @@
 import time
 from collections.abc import Callable
 
-from strata_server.errors import DeadlinePassed
+from strata_server.errors import DeadlinePassed, HungUp
 
 
 class Deadline:
@@ -32,22 +32,31 @@ class Deadline:
     @property
     def is_over(self) -> bool:
         """Whether nobody waits any more: the deadline has passed, or the caller has hung up."""
-        if self._has_hung_up or (self._end is not None and time.monotonic() >= self._end):
-            return True
-        return self._is_waiting is not None and not self._is_waiting()
+        return (self._end is not None and time.monotonic() >= self._end) or self.has_hung_up
+
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the caller waits no more, deadline or not."""
+        return self._has_hung_up or (self._is_waiting is not None and not self._is_waiting())
+
+    @property
+    def refusal(self) -> DeadlinePassed:
+        """What tells that a request was not run since nobody waits any more."""
+        kind = HungUp if self.has_hung_up else DeadlinePassed
+        return kind("the caller no longer waited when the request's turn came; it was not run")
 
     def within(self, seconds: float) -> "Deadline":
         """Return this deadline, or one in so many seconds if that is sooner."""
         remaining = self.remaining_s
         if remaining is not None and remaining <= seconds:
             return self
-        return Deadline(seconds, lambda: not self.is_over)
+        return Deadline(seconds, lambda: not self.has_hung_up)
 
     def check(self) -> None:
         """Stop work that nobody waits for any more.
 
         Raises:
-            DeadlinePassed: the deadline is over, or the caller has hung up.
+            DeadlinePassed: the deadline is over; HungUp if the caller has hung up.
         """
         if self.is_over:
-            raise DeadlinePassed("the caller no longer waited when the request's turn came; it was not run")
+            raise self.refusal

@@ -6,6 +6,7 @@
     ├── OverLimit           RESOURCE_EXHAUSTED   a request over a fixed limit: the same one will never fit
     ├── Overloaded          RESOURCE_EXHAUSTED   a request that finds no room, or no time, behind those that wait
     ├── DeadlinePassed      DEADLINE_EXCEEDED    a request that came too late to be run
+    │   └── HungUp          CANCELLED            one whose caller did not wait for that
     ├── Draining            UNAVAILABLE          the server stops, and takes nothing new
     ├── Unimplemented       UNIMPLEMENTED        a part of a protocol that is not served
     ├── PermissionDenied    PERMISSION_DENIED    a call that this server does not allow
@@ -73,6 +74,13 @@ class DeadlinePassed(StrataError):
 
     status = "DEADLINE_EXCEEDED"
     reason = "deadline_passed"
+
+
+class HungUp(DeadlinePassed):
+    """The caller hung up before the request was run; nobody reads what is told."""
+
+    status = "CANCELLED"
+    reason = ""
 
 
 class Draining(StrataError):

@@ -12,7 +12,7 @@ import weakref
 from pathlib import Path
 from typing import cast
 
-from strata_server.control import Subject, Values
+from strata_server.control import Json, Subject, Values
 from strata_server.errors import AlreadyExists, InvalidArgument, NotFound, OverLimit, quote
 
 MOST_REGIONS = 256
@@ -45,6 +45,12 @@ class Region:
         self._file = file
         # A request that is under way when the region is unregistered still holds it, and ends as it would have.
         weakref.finalize(self, os.close, file)
+
+    @property
+    def identity(self) -> str:
+        """Which memory it is, whatever has its key later."""
+        status = os.fstat(self._file)
+        return f"{status.st_dev}:{status.st_ino}"
 
     def check_range(self, offset: int, byte_size: int) -> None:
         """Check that a part lies in the region, and the region in its memory, as large as that is now.
@@ -108,6 +114,8 @@ class Regions(Subject):
         self._max_bytes = max_bytes
         self._regions: dict[str, Region] = {}
         self._opened: dict[str, Region] = {}
+        self.lost: list[str] = []
+        """Names of regions that could not be opened when this process started."""
 
     @property
     def all(self) -> dict[str, Region]:
@@ -138,7 +146,8 @@ class Regions(Subject):
         """Open what is to be registered.
 
         Args:
-            values: by name a key, an offset and a byte_size; None to unregister.
+            values: by name a key, an offset, a byte_size, and which memory `identify` has found under the key; None
+                to unregister.
         """
         self._opened = {}
         added = {name: value for name, value in values.items() if value is not None}
@@ -153,10 +162,27 @@ class Regions(Subject):
                         f"shared memory: expected a region's name of letters, digits and ._-, received {quote(name)}"
                     )
                 told = cast("dict[str, str | int]", value)
-                self._opened[name] = self._open(str(told["key"]), int(told["offset"]), int(told["byte_size"]))
+                region = self._open(str(told["key"]), int(told["offset"]), int(told["byte_size"]))
+                if region.identity != told["memory"]:  # another one has the key by now
+                    raise _unfit()
+                self._opened[name] = region
         except Exception:
             self._opened = {}
             raise
+
+    def restore(self, key: str, value: Json) -> None:
+        """Open a region that the other processes have; `lost` has those whose memory nobody can open any more."""
+        super().restore(key, value)
+        if key not in self._regions:
+            self.lost.append(key)
+
+    def identify(self, key: str, offset: int, byte_size: int) -> str:
+        """Return which memory a key stands for now; a key may stand for another one later.
+
+        Raises:
+            InvalidArgument: it is none that can be registered.
+        """
+        return self._open(key, offset, byte_size).identity
 
     def commit(self, values: Values) -> None:
         """Let requests find what was opened, and what is unregistered no more."""

@@ -13,7 +13,7 @@ from google.protobuf.internal import api_implementation
 
 from strata_server.addresses import Address, listen, resolve_host
 from strata_server.board import State
-from strata_server.control import Subject
+from strata_server.control import Change, Subject
 from strata_server.engine import Engine
 from strata_server.errors import StartError
 from strata_server.following import Follower, Leader
@@ -43,6 +43,8 @@ from strata_server.trials import Trials
 from strata_server.version import Version
 from strata_server.warming import Warming
 from strata_server.worker import Alone, Place, Worker
+
+_PATIENCE_S = 30.0  # for a change of little
 
 log = logging.getLogger(__name__)
 
@@ -118,13 +120,14 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
         facilities = _equip(settings, Engine(repository, settings.limits, server.tallies), server)
         shelf = _load(settings, device, facilities, server, stop)
         open_inference = open_inference_services(facilities)
+        server.leader.go_on()
+        _drop_lost_regions(facilities)
         server.grpc.start({**strata_services(facilities.engine), **open_inference})
         rest.open(chain(*open_inference.values()), server.grpc.dispatcher, server.grpc.calls)
-        _tell_state(server.worker, shelf)
         repository.follow(partial(_tell_state, server.worker, shelf))
+        _tell_state(server.worker, shelf)
         ports = f"grpc {Address(server.host, server.grpc.port)}, http {Address(server.host, server.http.port)}"
         print(f"strata-server ready: {ports}, device {device.name}, models {_list(repository)}", flush=True)
-        server.leader.go_on()
         stop.wait()
         log.info("stopping: waiting for open calls")
         server.worker.set(State.STOPPING)
@@ -137,6 +140,13 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
     finally:
         server.leader.end()
         server.http.stop()
+
+
+def _drop_lost_regions(facilities: Facilities) -> None:
+    """Unregister in all processes what this one cannot open any more: what one has, all have."""
+    if facilities.regions and facilities.regions.lost:
+        change = Change(SHARED_MEMORY, dict.fromkeys(facilities.regions.lost))
+        facilities.control.change(change).result(_PATIENCE_S)
 
 
 def _equip(settings: Settings, engine: Engine, server: Server) -> Facilities:

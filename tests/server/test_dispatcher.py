@@ -53,10 +53,14 @@ def test_an_answer_is_serialized() -> None:
     assert reply.status == "OK"
 
 
-@pytest.mark.parametrize("deadline", [Deadline(0), Deadline(60, is_waiting=lambda: False)], ids=["late", "hung up"])
-def test_a_call_nobody_waits_for_is_not_handled(deadline: Deadline) -> None:
+@pytest.mark.parametrize(
+    ("deadline", "status"),
+    [(Deadline(0), "DEADLINE_EXCEEDED"), (Deadline(60, is_waiting=lambda: False), "CANCELLED")],
+    ids=["late", "hung up"],
+)
+def test_a_call_nobody_waits_for_is_not_handled(deadline: Deadline, status: str) -> None:
     reply = take(method(AssertionError("it was handled")), deadline=deadline)
-    assert (reply.status, reply.body) == ("DEADLINE_EXCEEDED", b"")
+    assert (reply.status, reply.body) == (status, b"")
 
 
 def test_an_error_of_ours_is_told() -> None:

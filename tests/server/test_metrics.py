@@ -505,3 +505,16 @@ def test_a_version_replaced_by_another_of_its_number_is_counted_on(models: Path)
         factor()
         assert Told(server).value("nv_inference_request_success", TINY) == before + 1
         stubs.channel.close()
+
+
+def test_callers_who_hang_up_are_counted_apart_from_deadlines(slow: ServerProcess) -> None:
+    stubs = connect(slow.grpc, alone=True)
+    runs, *waiting = [stubs.inference.Predict.future(prediction(), timeout=60) for _ in range(4)]
+    stubs.call(f"{SERVICE}/ServerLive", b"")  # it is answered behind them: they have come
+    for each in waiting:
+        each.cancel()
+    assert runs.result(60).outputs
+    wait_until(lambda: Told(slow).failures() == {("tiny", "CANCELLED"): 3})
+    assert Told(slow).value("nv_inference_request_failure", TINY, reason="CANCELED") == 3
+    assert not Told(slow).rejections()
+    stubs.channel.close()

@@ -314,6 +314,55 @@ def test_memory_of_another_user_is_refused(stubs: Stubs, memory: Path) -> None:
     assert "belongs to the server's user" in details
 
 
+def test_outputs_do_not_overlap(stubs: Stubs, memory: Path) -> None:
+    register(stubs, "all", memory.name)
+    outputs = {"double": place("all", IMAGE.nbytes, 100), "flat": place("all", IMAGE.nbytes, 100 + IMAGE.nbytes - 4)}
+    code, text = refusal_of(lambda: stubs.infer(request_from(place("all", IMAGE.nbytes, 2048), outputs)))
+    assert code is INVALID
+    assert "expected outputs in parts that do not overlap, received 128 bytes from 100 and 128 from 224" in text
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["gone", "another"])
+def test_a_region_that_a_new_worker_cannot_open_is_one_in_no_worker(
+    tmp_path: Path, memory: Path, is_replaced: bool
+) -> None:
+    write_artifact(tmp_path / "models")
+    kept = FOLDER / next(names)
+    kept.write_bytes(bytes(4096))
+    try:
+        with serving(tmp_path / "models", "--allow-shared-memory", "--workers", "2") as server:
+            stubs = [connect(server.grpc, alone=True) for _ in range(12)]
+            register(stubs[0], "lost", memory.name)
+            register(stubs[0], "kept", kept.name)
+            memory.unlink()
+            if is_replaced:
+                memory.write_bytes(bytes(4096))
+            victim = server.workers[0]
+            victim.kill()
+            wait_until(lambda: not victim.is_running() and len(server.workers) == 2)
+            wait_until(lambda: {tuple(list_regions_anew(server)) for _ in range(12)} == {("kept",)})
+            for each in stubs:
+                each.channel.close()
+    finally:
+        kept.unlink()
+
+
+def tell(regions: Regions, memory: Path) -> Json:
+    """Return a region as a change tells it."""
+    return {"key": memory.name, "offset": 0, "byte_size": 4096, "memory": regions.identify(memory.name, 0, 4096)}
+
+
+def list_regions_anew(server: ServerProcess) -> list[str]:
+    """Return the names of the regions over a connection of its own, to whichever worker that leads."""
+    stubs = connect(server.grpc, alone=True)
+    try:
+        return sorted(list_regions(stubs))
+    except grpc.RpcError as error:
+        return [str(error.code())]  # it led to the one that has died
+    finally:
+        stubs.channel.close()
+
+
 def test_the_number_of_regions_is_bounded(stubs: Stubs, memory: Path) -> None:
     for number in range(256):
         register(stubs, str(number), memory.name)
@@ -412,7 +461,7 @@ def test_a_client_that_cuts_its_memory_short_again_and_again_gets_errors_and_the
 
 def test_what_holds_a_region_that_is_unregistered_uses_it_to_the_end(memory: Path) -> None:
     regions = Regions("strata", max_bytes=4096)
-    change: dict[str, Json] = {"all": {"key": memory.name, "offset": 0, "byte_size": 4096}}
+    change = {"all": tell(regions, memory)}
     regions.prepare(change)
     assert regions.all == {}
     regions.commit(change)
@@ -427,7 +476,7 @@ def test_what_holds_a_region_that_is_unregistered_uses_it_to_the_end(memory: Pat
 def test_a_change_that_is_abandoned_leaves_nothing_open(memory: Path) -> None:
     regions = Regions("strata", max_bytes=4096)
     before = count_files()
-    change: dict[str, Json] = {"all": {"key": memory.name, "offset": 0, "byte_size": 4096}}
+    change = {"all": tell(regions, memory)}
     regions.prepare(change)
     assert count_files() == before + 1
     regions.abandon(change)

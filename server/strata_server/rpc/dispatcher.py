@@ -12,7 +12,7 @@ from typing import Concatenate, NamedTuple, ParamSpec
 from google.protobuf.message import DecodeError, Message
 
 from strata_server.batching import Batcher
-from strata_server.errors import DeadlinePassed, InvalidArgument, OverLimit, Overloaded, StrataError
+from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.plans import Outcome
 from strata_server.rpc.calls import Call, Reply, refuse
 from strata_server.rpc.methods import Deferred, Method, Pending
@@ -157,7 +157,7 @@ class Dispatcher:
     def _is_late(self, asked: Asked) -> bool:
         """Refuse a request that nobody waits for any more."""
         if asked.call.deadline.is_over:
-            self._refuse(asked, DeadlinePassed("the caller no longer waited; nothing was run"))
+            self._refuse(asked, asked.call.deadline.refusal)
             return True
         return False
 

@@ -44,7 +44,7 @@ def repository_model_unload(
 
 def _find_name(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
     """Return the model's name, which KServe's clients send as that of the repository."""
-    if request.repository_name and request.model_name:
+    if request.model_name and request.repository_name not in {"", request.model_name}:
         raise _no_other(request.repository_name)
     name = request.model_name or request.repository_name
     if not name:

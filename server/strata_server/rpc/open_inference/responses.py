@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +43,10 @@ class _Output(NamedTuple):
 
 
 def check_outputs(wanted: list[Wanted]) -> None:
-    """Refuse outputs of which two would have the same name.
+    """Refuse outputs of which two would have the same name, or the same place.
 
     Raises:
-        InvalidArgument: a layer is called as what comes beside another.
+        InvalidArgument: a layer is called as what comes beside another, or parts of shared memory overlap.
     """
     names = Counter(each.name for each in wanted)
     names.update({each.name + _CHANNELS for each in wanted if each.reduction.top})
@@ -53,6 +54,13 @@ def check_outputs(wanted: list[Wanted]) -> None:
     for name, times in names.items():
         if times > 1 and name.endswith((_CHANNELS, _LABELS)):
             raise InvalidArgument(f"expected each output once, received {quote(name)} {times} times")
+    places = sorted((each.place for each in wanted if each.place), key=lambda place: (place.name, place.offset))
+    for one, other in pairwise(places):
+        if one.name == other.name and one.offset + one.byte_size > other.offset:
+            raise InvalidArgument(
+                "shared memory: expected outputs in parts that do not overlap, "
+                f"received {one.byte_size} bytes from {one.offset} and {other.byte_size} from {other.offset}"
+            )
 
 
 def write_response(manner: Manner, wanted: list[Wanted], answer: Answer) -> pb.ModelInferResponse:

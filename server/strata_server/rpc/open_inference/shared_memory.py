@@ -34,8 +34,13 @@ def system_register(
     facilities: Facilities, request: pb.SystemSharedMemoryRegisterRequest, deadline: Deadline
 ) -> Deferred:
     """Let requests name a region."""
-    _allowed(facilities)
-    region: dict[str, Json] = {"key": request.key, "offset": request.offset, "byte_size": request.byte_size}
+    memory = _allowed(facilities).identify(request.key, request.offset, request.byte_size)
+    region: dict[str, Json] = {
+        "key": request.key,
+        "offset": request.offset,
+        "byte_size": request.byte_size,
+        "memory": memory,
+    }
     future = facilities.control.change(Change(SUBJECT, {request.name: region}))
     return Deferred(future, lambda _: pb.SystemSharedMemoryRegisterResponse())
 
