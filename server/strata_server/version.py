@@ -144,7 +144,7 @@ class Version:
         times: dict[int, float] = {}
         spent_s, size = 0.0, 1
         while spent_s < budget_s and size <= _LARGEST_TILE:
-            times[size] = self._time(part, size)
+            times[size] = self._time(part, size, budget_s)
             spent_s += times[size] * _TURNS
             if rows or not batches:
                 break
@@ -154,8 +154,8 @@ class Version:
         # The largest of those that are about as fast: fewer runs for the same rows.
         self.tile_rows = rows or max(size for size, seconds in times.items() if seconds / size < best_row_s * _AS_FAST)
 
-    def _time(self, part: Part, rows: int) -> float:
-        """Return the shortest time of some runs with random rows, in seconds."""
+    def _time(self, part: Part, rows: int, budget_s: float) -> float:
+        """Return the shortest time of some runs with random rows, in seconds; of a slow network, of one."""
         random = np.random.default_rng(0)
         inputs = self.catalog.inputs
         shapes = [tuple(rows if size == -1 else size for size in _sizes(layer)) for layer in inputs]
@@ -165,8 +165,8 @@ class Version:
             for layer, number in zip(inputs, numbers, strict=True)
         }
         session = self.open(part, Deadline())
-        times = []
-        for _ in range(_TURNS):
+        times: list[float] = []
+        while len(times) < _TURNS and sum(times) < budget_s:
             start = time.perf_counter()
             self.compute(session, part, values)
             times.append(time.perf_counter() - start)
