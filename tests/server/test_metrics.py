@@ -280,7 +280,7 @@ def test_a_request_over_a_limit_is_rejected(models: Path) -> None:
 def slow(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server whose only model takes seconds, and of which four rows may wait or run."""
     write_artifact(tmp_path / "models", model=slow_model(rounds=200), manifest="")
-    with serving(tmp_path / "models", "--threads", "1", "--queue-rows", "4") as server:
+    with serving(tmp_path / "models", "--threads", "1", "--queue-rows", "4", "--batch-rows", "1") as server:
         yield server
 
 
