@@ -237,7 +237,7 @@ def _check_prefix(ctx: click.Context, param: click.Parameter, value: str) -> str
     "--batch-rows",
     default=BatchSettings.rows,
     type=click.IntRange(0, 65536),
-    show_default="the fastest, measured at the start",
+    show_default="the fastest, measured when a version is loaded",
     help="Most rows that run together, of all requests; a larger request runs in tiles of that size.",
 )
 @_setting(
