@@ -25,7 +25,7 @@ def read_tensor(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...], 
         InvalidArgument: a dimension below 1, too many of them, another number of bytes, a boolean that is neither 0
             nor 1, or strings that are none.
     """
-    _check_shape(name, shape)
+    check_shape(name, shape)
     if dtype.hasobject:
         return read_strings(name, shape, data)
     expected = math.prod(shape) * dtype.itemsize
@@ -44,7 +44,7 @@ def read_elements(name: str, dtype: np.dtype[np.generic], shape: tuple[int, ...]
     Raises:
         InvalidArgument: another number of them than the shape has, or a value that the type cannot hold.
     """
-    _check_shape(name, shape)
+    check_shape(name, shape)
     if len(elements) != math.prod(shape):
         expected = f"{math.prod(shape)} elements for {describe(shape, dtype)}"
         raise InvalidArgument(f"{quote(name)}: expected {expected}, received {len(elements)}")
@@ -89,7 +89,12 @@ def describe(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> str:
     return f"{shape} {name_type(dtype)}"
 
 
-def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+def check_shape(name: str, shape: tuple[int, ...]) -> None:
+    """Check a stranger's shape, before anything is made of its sizes.
+
+    Raises:
+        InvalidArgument: a dimension below 1, or too large, or too many of them.
+    """
     if len(shape) > _MOST_DIMENSIONS:
         raise InvalidArgument(f"{quote(name)}: expected at most {_MOST_DIMENSIONS} dimensions, received {len(shape)}")
     if any(not 1 <= size <= _LARGEST_DIMENSION for size in shape):

@@ -155,7 +155,11 @@ NESTED = [[[[0.5]] * SIDE] * SIDE]
         ({"inputs": [{**GOOD, "name": 7}]}, "the name of an input: expected a string, received 7"),
         ({"inputs": [{**GOOD, "shape": "all"}]}, "expected shape to be a list of whole numbers, received 'all'"),
         ({"inputs": [{**GOOD, "shape": [1, 4.0, 4, 1]}]}, "expected shape to be a list of whole numbers"),
-        ({"inputs": [{**GOOD, "shape": [-1, 4, 4, 1]}]}, "expected -16 elements"),
+        (
+            {"inputs": [{**GOOD, "shape": [-1, 4, 4, 1]}]},
+            "expected each dimension to be from 1 to 2147483647, received shape (-1, 4, 4, 1)",
+        ),
+        ({"inputs": [{**GOOD, "shape": [2**62] * 16}]}, "expected each dimension to be from 1 to 2147483647"),
         ({"inputs": [{**GOOD, "shape": [1] * 17}]}, "expected at most 16 dimensions"),
         ({"inputs": [{**GOOD, "datatype": "FLOAT"}]}, "expected a datatype of BOOL"),
         ({"inputs": [{**GOOD, "datatype": "FP16"}]}, "FP16 travels as binary data only"),

@@ -9,11 +9,11 @@ import numpy as np
 
 from strata_server.datatypes import DTYPES
 from strata_server.errors import InvalidArgument, quote
+from strata_server.tensors import check_shape
 
 BINARY_ONLY = ("FP16", "BF16")
 """JSON has no numbers of these types; Triton does not take them in JSON either."""
 
-_MOST_DIMENSIONS = 16
 _KINDS: dict[str, tuple[set[type], str]] = {"b": ({bool}, "true and false"), "f": ({int, float}, "numbers")}
 _LENGTH = struct.Struct("<I")  # before each element of BYTES
 
@@ -28,13 +28,12 @@ def pack(name: str, datatype: str, shape: list[int], data: Any) -> bytes:
         data: a list of all elements, or lists of lists as the shape has them.
 
     Raises:
-        InvalidArgument: another number of elements, or one that is none of the type.
+        InvalidArgument: a shape that cannot be, another number of elements, or one that is none of the type.
     """
     if datatype in BINARY_ONLY:
         raise InvalidArgument(f"{quote(name)}: {datatype} travels as binary data only, with binary_data_size")
+    check_shape(name, tuple(shape))
     elements = _flatten(name, shape, data)
-    if len(shape) > _MOST_DIMENSIONS:
-        raise InvalidArgument(f"{quote(name)}: expected at most {_MOST_DIMENSIONS} dimensions, received {len(shape)}")
     count = math.prod(shape)
     if len(elements) != count:
         raise InvalidArgument(f"{quote(name)}: expected {count} elements for {shape}, received {len(elements)}")
