@@ -183,6 +183,12 @@ NESTED = [[[[0.5]] * SIDE] * SIDE]
         ({"inputs": [GOOD], "outputs": [{"name": "scores", "parameters": {"x": []}}]}, "received a list"),
         ({"inputs": [GOOD], "parameters": {"timeout": -1}}, "expected a whole number from 0 up"),
         ({"inputs": [GOOD], "id": 7}, "'id': expected a string, received 7"),
+        ({"inputs": [GOOD], "id": 0}, "'id': expected a string, received 0"),
+        ({"inputs": [GOOD], "id": False}, "'id': expected a string, received false"),
+        ({"inputs": [GOOD], "id": []}, "'id': expected a string, received a list"),
+        ({"inputs": [GOOD], "model_name": "other"}, "'model_name': expected what the path says, 'tiny'; received 'oth"),
+        ({"inputs": [GOOD], "model_name": 7}, "'model_name': expected a string, received 7"),
+        ({"inputs": [GOOD], "model_version": "1"}, "'model_version': expected what the path says, ''; received '1'"),
         ({"inputs": [GOOD, GOOD]}, "received one of them twice"),
         ({"inputs": []}, "image"),
         ({}, "image"),
@@ -193,6 +199,11 @@ def test_a_request_that_cannot_be_meant_is_told_why(http: httpx.Client, body: An
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
     assert http.post("/v2/models/tiny/infer", json={"inputs": [GOOD]}).status_code == 200
+
+
+def test_a_body_may_repeat_the_model_and_version_of_the_path(http: httpx.Client) -> None:
+    body = {"inputs": [GOOD], "model_name": "tiny", "model_version": "1", "id": None}
+    assert http.post("/v2/models/tiny/versions/1/infer", json=body).json()["model_version"] == "1"
 
 
 def test_elements_may_be_nested_as_the_shape_says(http: httpx.Client) -> None:

@@ -56,8 +56,11 @@ class Inference:
             )
         json = check_object("the body", read_json(self._body[:length]))
         _check_members("the request", json, _MEMBERS)
+        _check_path("model_name", self._model, json)
+        _check_path("model_version", self._version, json)
         request = pb.ModelInferRequest(model_name=self._model, model_version=self._version)
-        request.id = check_string("'id'", json.get("id") or "")
+        if json.get("id") is not None:
+            request.id = check_string("'id'", json["id"])
         parameters = _read_parameters("the request", json)
         self._all_binary = _take_flag(parameters, _ALL_BINARY) or False
         _fill_parameters(request.parameters, parameters)
@@ -191,6 +194,13 @@ def _check_members(what: str, json: Mapping[str, Any], known: tuple[str, ...]) -
     for name in json:
         if name not in known:
             raise InvalidArgument(f"{what}: expected members of {', '.join(known)}; received {quote(name)}")
+
+
+def _check_path(name: str, in_path: str, json: Mapping[str, Any]) -> None:
+    """Refuse a body that means another model or version than the path, which is the one that is asked."""
+    value = json.get(name)
+    if value is not None and check_string(repr(name), value) not in {"", in_path}:
+        raise InvalidArgument(f"{name!r}: expected what the path says, {quote(in_path)}; received {quote(value)}")
 
 
 def _read_list(name: str, json: Mapping[str, Any]) -> list[Any]:
