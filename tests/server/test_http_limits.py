@@ -211,6 +211,32 @@ def test_headers_and_paths_are_bounded(small: ServerProcess, headers: list[str],
         assert read_answer(connection)[0] == status
 
 
+def test_a_body_whose_end_is_told_in_two_ways_is_refused_and_nothing_behind_it_is_read(small: ServerProcess) -> None:
+    with connect(small) as connection:
+        smuggled = b"0\r\n\r\n" + head(path="/v2", method="GET")
+        connection.sendall(head("Content-Length: 5", "Transfer-Encoding: chunked") + smuggled)
+        status, told, headers = read_answer(connection)
+        assert status == 400
+        assert told == {"error": "expected Content-Length or Transfer-Encoding, received both"}
+        assert b"connection: close" in headers
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Origin", ["http://localhost", "http://evil.example"]),
+        ("Content-Type", ["application/json", "text/plain"]),
+        ("Content-Encoding", ["identity", "gzip"]),
+        ("Inference-Header-Content-Length", ["2", "4"]),
+    ],
+)
+def test_a_header_that_stands_there_twice_is_refused(small: ServerProcess, name: str, values: list[str]) -> None:
+    with connect(small) as connection:
+        connection.sendall(head(*(f"{name}: {value}" for value in values), f"Content-Length: {len(BODY)}") + BODY)
+        assert read_answer(connection)[:2] == (400, {"error": f"expected one header {name}, received 2"})
+
+
 def test_headers_without_end_are_cut_off(small: ServerProcess) -> None:
     with connect(small) as connection:
         connection.sendall(b"GET /v2 HTTP/1.1\r\nX: " + b"a" * 60_000)

@@ -19,6 +19,8 @@ ANY_HOST = "*"
 _MOST_HEADERS = 100
 _MOST_HEADER_BYTES = 16 * 1024  # as many as gRPC's metadata
 _LONGEST_TARGET = 8 * 1024
+# Of two, a proxy may have looked at the other one.
+_ONCE = ("Origin", "Content-Type", "Content-Encoding", "Inference-Header-Content-Length")
 _BODY_TYPES = ("application/json", "application/octet-stream")
 # What comes after an answer is read and thrown away for so long: a caller who still sends would not read it.
 _DISCARD_S = 2.0
@@ -86,6 +88,14 @@ class Guard:
         if len(raw) > _MOST_HEADERS or size > _MOST_HEADER_BYTES:
             expected = f"expected at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES} bytes together"
             return tell_error(431, f"{expected}, received {len(raw)} of {size}")
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return tell_error(
+                400, "expected Content-Length or Transfer-Encoding, received both", {"connection": "close"}
+            )
+        for name in _ONCE:
+            times = len(headers.getlist(name))
+            if times > 1:
+                return tell_error(400, f"expected one header {name}, received {times}")
         target = len(scope["raw_path"]) + len(scope["query_string"])
         if target > _LONGEST_TARGET:
             return tell_error(414, f"expected a path of at most {_LONGEST_TARGET} bytes, received {target}")
