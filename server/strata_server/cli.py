@@ -295,7 +295,8 @@ def main(**given: Any) -> None:
     _share_threads(given)
     settings = _build_settings(given)
     begin_logging()
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Of less it tells for each request of a stranger that is none.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     try:
         if worker:
             from strata_server.serve import serve_as_worker

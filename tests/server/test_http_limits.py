@@ -175,26 +175,36 @@ def test_a_caller_who_hangs_up_in_the_middle_of_a_body_leaves_nothing_behind(sma
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        b"\x00\x01\x02\x03\r\n\r\n",
-        b"POST /v2 HTTP/1.1\r\n\r\n",
-        b"POST /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        head("Content-Length: many"),
-        head("Content-Length: -1"),
-        head("Content-Length: 5", "Content-Length: 6"),
-        head("Transfer-Encoding: chunked") + b"zz\r\n",
-        head("Transfer-Encoding: gzip"),
+        (b"\x00\x01\x02\x03\r\n\r\n", "illegal request line"),
+        (b"POST /v2 HTTP/1.1\r\n\r\n", "Missing mandatory Host: header"),
+        (b"POST /v2 HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "multiple Host: headers"),
+        (b"GET /v2 HTTP/1.1\r\nHost : a\r\n\r\n", "illegal header line"),
+        (head("Content-Length: many"), "bad Content-Length"),
+        (head("Content-Length: -1"), "bad Content-Length"),
+        (head("Content-Length: 5", "Content-Length: 6"), "conflicting Content-Length headers"),
+        (head("Transfer-Encoding: chunked") + b"zz\r\n", "illegal chunk header"),
+        (head("Transfer-Encoding: gzip"), "Transfer-Encoding"),
     ],
 )
-def test_what_is_no_http_is_told_in_json_and_ended(small: ServerProcess, text: bytes) -> None:
+def test_what_is_no_http_is_told_in_json_and_ended(small: ServerProcess, text: bytes, reason: str) -> None:
     with connect(small) as connection:
         connection.sendall(text)
         status, told, _ = read_answer(connection)
-        assert status in {400, 413}
-        assert "error" in told
+        assert status == 400
+        assert told["error"].startswith("expected a request of HTTP/1.1; received another: ")
+        assert reason in told["error"]
         assert connection.recv(1) == b""
     assert_serves(small)
+    assert "uvicorn" not in small.log
+
+
+def test_a_wish_for_another_protocol_is_passed_over_without_a_word_in_the_log(small: ServerProcess) -> None:
+    with connect(small) as connection:
+        connection.sendall(head("Connection: Upgrade", "Upgrade: websocket", path="/v2", method="GET"))
+        assert read_answer(connection)[0] == 200
+    assert "uvicorn" not in small.log
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import h11
 import orjson
@@ -10,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 _MOST_CONNECTIONS = 1024  # of one process
 _HEADERS_S = 10.0
 _READING_S = 15.0
+_LONGEST_REASON = 200
 
 
 class Connection(H11Protocol):
@@ -51,7 +53,9 @@ class Connection(H11Protocol):
         if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.transport.close()
             return
-        body = orjson.dumps({"error": f"expected a request of HTTP/1.1; {msg}"})
+        # uvicorn calls this while it handles what h11 has found.
+        received = str(sys.exception() or msg)[:_LONGEST_REASON]
+        body = orjson.dumps({"error": f"expected a request of HTTP/1.1; received another: {received}"})
         headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(body))),

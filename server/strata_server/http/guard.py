@@ -76,29 +76,13 @@ class Guard:
             return
         headers = Headers(scope=scope)
         visit = _Visit(headers, receive, send)
-        refusal = self._refuse(scope, headers)
+        refusal = _refuse_head(scope, headers) or self._refuse(scope, headers)
         if refusal:
             await refusal(scope, visit.receive, visit.send)
         else:
             await self._app(scope, visit.receive, visit.send)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
-        raw: list[tuple[bytes, bytes]] = scope["headers"]
-        size = sum(len(name) + len(value) for name, value in raw)
-        if len(raw) > _MOST_HEADERS or size > _MOST_HEADER_BYTES:
-            expected = f"expected at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES} bytes together"
-            return tell_error(431, f"{expected}, received {len(raw)} of {size}")
-        if "content-length" in headers and "transfer-encoding" in headers:
-            return tell_error(
-                400, "expected Content-Length or Transfer-Encoding, received both", {"connection": "close"}
-            )
-        for name in _ONCE:
-            times = len(headers.getlist(name))
-            if times > 1:
-                return tell_error(400, f"expected one header {name}, received {times}")
-        target = len(scope["raw_path"]) + len(scope["query_string"])
-        if target > _LONGEST_TARGET:
-            return tell_error(414, f"expected a path of at most {_LONGEST_TARGET} bytes, received {target}")
         host = headers.get("host")
         if host is not None and not self._hosts.allow(host):
             return tell_error(421, f"expected a Host that --http-hosts allows, received {host[:80]!r}")
@@ -109,6 +93,33 @@ class Guard:
         if scope["method"] == "POST" and kind and kind.partition(";")[0].strip().lower() not in _BODY_TYPES:
             return tell_error(415, f"expected the content-type {' or '.join(_BODY_TYPES)}, received {kind[:80]!r}")
         return None
+
+
+def _refuse_head(scope: Scope, headers: Headers) -> Response | None:
+    """Refuse what stands before a body if it is too long, or can be read in two ways."""
+    raw: list[tuple[bytes, bytes]] = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in raw)
+    if len(raw) > _MOST_HEADERS or size > _MOST_HEADER_BYTES:
+        expected = f"expected at most {_MOST_HEADERS} headers of {_MOST_HEADER_BYTES} bytes together"
+        return tell_error(431, f"{expected}, received {len(raw)} of {size}")
+    ambiguity = _find_ambiguity(headers)
+    if ambiguity:
+        return tell_error(400, ambiguity)
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    if target > _LONGEST_TARGET:
+        return tell_error(414, f"expected a path of at most {_LONGEST_TARGET} bytes, received {target}")
+    return None
+
+
+def _find_ambiguity(headers: Headers) -> str:
+    """Say what two readers of a request would read in two ways; nothing where all is clear."""
+    if "content-length" in headers and "transfer-encoding" in headers:
+        return "expected Content-Length or Transfer-Encoding, received both"
+    for name in _ONCE:
+        times = len(headers.getlist(name))
+        if times > 1:
+            return f"expected one header {name}, received {times}"
+    return ""
 
 
 class _Visit:
