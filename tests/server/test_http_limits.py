@@ -18,6 +18,7 @@ import pytest
 from artifacts import SIDE, write_artifact
 from processes import ServerProcess, serving
 from slowness import slow_repository
+from typed_models import write_typed
 from waiting import wait_until
 
 INFER = "/v2/models/tiny/infer"
@@ -137,6 +138,38 @@ def test_an_answer_over_the_limit_is_never_to_be_asked_again(small: ServerProces
     assert answer.status_code == 413
     assert "retry-after" not in answer.headers
     assert f"at most {LIMIT} bytes" in answer.json()["error"]
+
+
+def test_an_answer_is_measured_in_the_form_in_which_it_goes(small: ServerProcess) -> None:
+    rows = np.random.default_rng(4).random((1400, SIDE, SIDE, 1), np.float32) * np.float32(1e-20)
+    given = {**GOOD, "shape": list(rows.shape), "parameters": {"binary_data_size": rows.nbytes}}
+    del given["data"]
+
+    def ask(is_binary: bool) -> httpx.Response:
+        wanted = {"name": "double", "parameters": {"binary_data": is_binary}}
+        front = json.dumps({"inputs": [given], "outputs": [wanted]}).encode()
+        headers = {"inference-header-content-length": str(len(front))}
+        return httpx.post(f"{small.http}{INFER}", content=front + rows.tobytes(), headers=headers, timeout=20)
+
+    assert len(ask(is_binary=True).content) > rows.nbytes
+    answer = ask(is_binary=False)
+    assert answer.status_code == 413
+    assert re.match(
+        rf"expected an answer of at most {LIMIT} bytes, received a request for \d{{6}};", answer.json()["error"]
+    )
+
+
+def test_strings_that_grow_in_json_are_measured_as_they_go(tmp_path: Path) -> None:
+    write_typed(tmp_path)
+    raw = b"".join(len(text).to_bytes(4, "little") + text for text in [b"\1" * 60_000, b"a"])
+    given = {"name": "text", "shape": [1, 2], "datatype": "BYTES", "parameters": {"binary_data_size": len(raw)}}
+    front = json.dumps({"inputs": [given], "outputs": [{"name": "joined"}]}).encode()
+    headers = {"inference-header-content-length": str(len(front))}
+    with serving(tmp_path, "--max-message-bytes", str(LIMIT)) as server:
+        url = f"{server.http}/v2/models/words/infer"
+        answer = httpx.post(url, content=front + raw, headers=headers, timeout=20)
+    assert answer.status_code == 413
+    assert f"expected an answer of at most {LIMIT} bytes, received a request for 36" in answer.json()["error"]
 
 
 def test_json_over_its_limit_is_told_to_come_as_binary(tiny: ServerProcess) -> None:

@@ -95,15 +95,15 @@ class Inference:
                 tail.append(raw)
             elif raw is not None:
                 in_json += len(raw)
+                if in_json > MOST_JSON_BYTES:
+                    raise OverLimit(
+                        f"expected at most {MOST_JSON_BYTES} bytes of outputs in JSON, received a request for more; "
+                        "ask for binary data"
+                    )
                 described["data"] = unpack(output.name, output.datatype, raw)
             if parameters:
                 described["parameters"] = parameters
             outputs.append(described)
-        if in_json > MOST_JSON_BYTES:
-            raise OverLimit(
-                f"expected at most {MOST_JSON_BYTES} bytes of outputs in JSON, received a request for {in_json}; "
-                "ask for binary data"
-            )
         head = orjson.dumps(json, option=orjson.OPT_SERIALIZE_NUMPY)
         return Content(b"".join([head, *tail]), len(head)) if tail else Content(head)
 

@@ -17,14 +17,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from strata_server.errors import Draining, StrataError
+from strata_server.errors import Draining, OverLimit, StrataError
 from strata_server.http.bodies import Bodies, HungUp, Slow, UnknownCoding
 from strata_server.http.content import Content
 from strata_server.http.exchange import Exchange
 from strata_server.http.operations import OPERATIONS, Conversion, Operation
 from strata_server.http.statuses import tell_error, tell_refusal
 from strata_server.rpc.calls import Calls, refuse
-from strata_server.rpc.dispatcher import Dispatcher
+from strata_server.rpc.dispatcher import ENVELOPE_BYTES, Dispatcher
 from strata_server.rpc.methods import Method
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 
@@ -56,7 +56,7 @@ class Rest:
 
         Args:
             lack: says what is missing until requests are taken; nothing when none is.
-            max_message_bytes: the largest body, after decompression.
+            max_message_bytes: the largest body, after decompression, and the largest answer, before compression.
         """
         self._lack = lack
         self._bodies = Bodies(max_message_bytes)
@@ -115,7 +115,7 @@ class Rest:
         if reply.status != "OK":
             return tell_refusal(reply)
         kind = served.responses[operation.rpc]
-        content = await _beside(len(reply.body), _write, conversion, kind, reply.body)
+        content = await _beside(len(reply.body), _write, conversion, kind, reply.body, self._bodies.max_bytes)
         return await _respond(content, request.headers)
 
 
@@ -180,8 +180,13 @@ async def _beside(size: int, work: Callable[..., Any], *args: Any) -> Any:
     return await asyncio.to_thread(work, *args) if size > _SMALL_BYTES else work(*args)
 
 
-def _write(conversion: Conversion, kind: type[Message], data: bytes) -> Content:
-    return conversion.write(kind.FromString(data))
+def _write(conversion: Conversion, kind: type[Message], data: bytes, max_bytes: int) -> Content:
+    content = conversion.write(kind.FromString(data))
+    # The message was measured, but numbers are longer in JSON.
+    if len(content.body) > max_bytes + ENVELOPE_BYTES:
+        expected = f"expected an answer of at most {max_bytes} bytes, received a request for {len(content.body)}"
+        raise OverLimit(f"{expected}; binary data is shorter than JSON")
+    return content
 
 
 async def _respond(content: Content, headers: Headers) -> Response:

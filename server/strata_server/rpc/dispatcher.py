@@ -19,7 +19,8 @@ from strata_server.rpc.methods import Deferred, Method, Pending
 from strata_server.tallies import Tallies, Tally
 from strata_server.version import Version
 
-_ENVELOPE_BYTES = 2**16  # names, shapes and tags around an answer's values
+ENVELOPE_BYTES = 2**16
+"""Names, shapes and tags around an answer's values, beside the limit for those."""
 # A message as small as that is parsed where it is received: handing it over would take longer.
 _SMALL_BYTES = 2**18
 _READERS = 4
@@ -244,7 +245,7 @@ class Dispatcher:
 
     def _serialize(self, response: Message | bytes) -> Reply:
         body = response if isinstance(response, bytes) else response.SerializeToString()
-        if len(body) > self._max_bytes + _ENVELOPE_BYTES:
+        if len(body) > self._max_bytes + ENVELOPE_BYTES:
             raise OverLimit(
                 f"expected an answer of at most {self._max_bytes} bytes, received a request for {len(body)}"
             )
