@@ -131,9 +131,12 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
         stop.wait()
         log.info("stopping: waiting for open calls")
         server.worker.set(State.STOPPING)
+        rest.drain.begin()
         server.leader.end()
         if not server.grpc.stop(settings.drain_s):
             log.warning("calls still open after %d s were cut off", settings.drain_s)
+            rest.drain.cut_off()
+            server.http.stop()
             logging.shutdown()
             # Their threads go on computing, and an orderly exit would wait for them.
             os._exit(0)

@@ -1,5 +1,6 @@
 """What the HTTP port does about callers who send too much, too slowly, nothing that is HTTP, or hang up."""
 
+import contextlib
 import gzip
 import json
 import re
@@ -307,6 +308,51 @@ def test_requests_one_behind_the_other_are_answered_in_turn(small: ServerProcess
         wait_until(lambda: connection.recv(65536, socket.MSG_PEEK).count(b"HTTP/1.1 200") == 2)
 
 
+def large_request(rows: int) -> bytes:
+    """Return a small request for a large answer: as many rows of 64 bytes."""
+    raw = bytes(64 * rows)
+    given = {"name": "image", "shape": [rows, SIDE, SIDE, 1], "datatype": "FP32"}
+    asked = {
+        "inputs": [{**given, "parameters": {"binary_data_size": len(raw)}}],
+        "outputs": [{"name": "double", "parameters": {"binary_data": True}}],
+    }
+    front = json.dumps(asked).encode()
+    body = gzip.compress(front + raw, 1)
+    described = ["Content-Encoding: gzip", f"Inference-Header-Content-Length: {len(front)}"]
+    return head(*described, f"Content-Length: {len(body)}") + body
+
+
+def test_answers_that_are_not_read_are_bounded_in_bytes_and_in_time(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    request = large_request(rows=780_000)
+    with serving(tmp_path) as server, contextlib.ExitStack() as stack:
+        process = psutil.Process(server.process.pid)
+        connections = [stack.enter_context(unhurried(server)) for _ in range(13)]
+        statuses = []
+        for connection in connections:
+            connection.sendall(request)
+            statuses.append(connection.recv(12, socket.MSG_WAITALL)[-3:])
+        assert statuses[:10] == [b"200"] * 10
+        assert statuses[-1] == b"429"
+        # One of them is read, but slower than is waited for.
+        wait_until(lambda: bool(connections[0].recv(100)) and count_connections(process) <= 3, bound_s=90)
+        assert_serves(server)
+
+
+def count_connections(process: psutil.Process) -> int:
+    return sum(each.status == psutil.CONN_ESTABLISHED for each in process.net_connections("tcp"))
+
+
+def unhurried(server: ServerProcess) -> socket.socket:
+    """Connect with little room for what is not read yet."""
+    host, port = server.http.removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(30)
+    connection.connect((host, int(port)))
+    return connection
+
+
 def test_the_work_of_callers_who_have_hung_up_is_not_done(tmp_path: Path) -> None:
     models = slow_repository(tmp_path, rounds=150)
     body = {"inputs": [GOOD]}
@@ -350,6 +396,55 @@ def test_a_stopping_server_finishes_what_came_over_http_and_takes_no_more(tmp_pa
         running.join()
         assert answers == [200]
         assert server.wait() == 0
+
+
+def test_a_call_over_http_longer_than_the_drain_is_told_so(tmp_path: Path) -> None:
+    models = slow_repository(tmp_path, rounds=300)
+    with serving(models, "--threads", "1", "--drain-s", "0") as server:
+        process = psutil.Process(server.process.pid)
+        start = process.cpu_times().user
+        with connect(server) as connection:
+            connection.sendall(head(f"Content-Length: {len(BODY)}", path="/v2/models/slow/infer") + BODY)
+            wait_until(lambda: process.cpu_times().user > start + 0.1)
+            server.signal_stop()
+            status, told, headers = read_answer(connection)
+        assert (status, told) == (503, {"error": "the server stopped before the answer was there"})
+        assert b"connection: close" in headers
+        assert server.wait(wait_s=5) == 0  # the run itself goes on for longer
+
+
+def test_a_stopping_server_does_not_wait_for_bodies(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    with serving(tmp_path) as server, connect(server) as half:
+        half.sendall(head("Content-Length: 1000") + b"{")
+        assert_serves(server)
+        server.signal_stop()
+        status, told, headers = read_answer(half)
+        assert (status, told) == (503, {"error": "the server is stopping and takes no new calls"})
+        assert b"connection: close" in headers
+        half.close()
+        assert server.wait(wait_s=5) == 0  # a body may take 10 s
+
+
+def test_a_stopping_server_ends_connections_with_their_answers(tmp_path: Path) -> None:
+    models = slow_repository(tmp_path, rounds=150)
+    with serving(models, "--threads", "1") as server, connect(server) as kept, connect(server) as running:
+        kept.sendall(head(path="/v2/health/ready", method="GET"))
+        assert b"connection: close" not in read_answer(kept)[2]
+        process = psutil.Process(server.process.pid)
+        start = process.cpu_times().user
+        running.sendall(head(f"Content-Length: {len(BODY)}", path="/v2/models/slow/infer") + BODY)
+        wait_until(lambda: process.cpu_times().user > start + 0.1)
+        server.signal_stop()
+        wait_until(lambda: httpx.get(f"{server.http}/readyz").status_code == 503)
+        kept.sendall(head(path="/v2/health/ready", method="GET"))
+        status, _, headers = read_answer(kept)
+        assert status == 503
+        assert b"connection: close" in headers
+        assert kept.recv(1) == b""
+        status, _, headers = read_answer(running)
+        assert status == 200
+        assert b"connection: close" in headers
 
 
 def test_overload_says_when_to_try_again(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def make_app(lack: Callable[[], str], rest: Rest, hosts: Iterable[str], routes: 
         routes=[*health, *rest.routes(), *openapi_routes(), *routes], exception_handlers={HTTPException: _tell}
     )
     app.router.redirect_slashes = False
-    return Guard(app, Hosts(hosts))
+    return Guard(app, Hosts(hosts), rest.drain)
 
 
 async def _tell(request: Request, error: Exception) -> Response:

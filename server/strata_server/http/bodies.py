@@ -11,9 +11,10 @@ from starlette.datastructures import Headers
 from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.http.exchange import Receive
 
-# A body must have come after that, and a second more for each piece of that size.
-_PATIENCE_S = 10.0
-_SLOWEST_BYTES_S = 64 * 1024
+PATIENCE_S = 10.0
+"""How long a body may take to come, and an answer to be read."""
+SLOWEST_BYTES_S = 64 * 1024
+"""For so many bytes of it, a second more."""
 _AT_A_TIME_BYTES = 512 * 2**20
 _AGAIN_S = 0.1
 _ANY_HEADER = zlib.MAX_WBITS | 32  # gzip's or zlib's, whichever comes
@@ -149,7 +150,7 @@ class _Clock:
 
     async def receive(self, receive: Receive) -> tuple[bytes, bool]:
         """Return the next piece, and whether there are more."""
-        allowed_s = _PATIENCE_S + self._bytes / _SLOWEST_BYTES_S
+        allowed_s = PATIENCE_S + self._bytes / SLOWEST_BYTES_S
         try:
             async with asyncio.timeout(self._began + allowed_s - time.monotonic()):
                 message = await receive()

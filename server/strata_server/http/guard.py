@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from strata_server.http.drain import Drain
 from strata_server.http.statuses import tell_error
 
 ANY_HOST = "*"
@@ -66,16 +67,17 @@ def _is_address(name: str) -> bool:
 class Guard:
     """An application behind the checks."""
 
-    def __init__(self, app: ASGIApp, hosts: Hosts) -> None:
+    def __init__(self, app: ASGIApp, hosts: Hosts, drain: Drain) -> None:
         self._app = app
         self._hosts = hosts
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        visit = _Visit(headers, receive, send)
+        visit = _Visit(headers, receive, send, self._drain)
         refusal = _refuse_head(scope, headers) or self._refuse(scope, headers)
         if refusal:
             await refusal(scope, visit.receive, visit.send)
@@ -125,9 +127,10 @@ def _find_ambiguity(headers: Headers) -> str:
 class _Visit:
     """One request and its answer, which gets its headers, and which a body that was not read does not outlive."""
 
-    def __init__(self, headers: Headers, receive: Receive, send: Send) -> None:
+    def __init__(self, headers: Headers, receive: Receive, send: Send, drain: Drain) -> None:
         self._receive = receive
         self._send = send
+        self._drain = drain
         self._is_read = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
     async def receive(self) -> MutableMapping[str, Any]:
@@ -141,7 +144,7 @@ class _Visit:
             headers = MutableHeaders(raw=message["headers"])
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)
-            if not self._is_read:
+            if not self._is_read or self._drain.has_begun:
                 headers["connection"] = "close"
         elif not self._is_read and not message.get("more_body"):
             await self._send({**message, "more_body": True})

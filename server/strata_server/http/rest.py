@@ -6,6 +6,7 @@ import logging
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +19,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from strata_server.errors import Draining, OverLimit, StrataError
+from strata_server.http.answers import Answers
 from strata_server.http.bodies import Bodies, HungUp, Slow, UnknownCoding
 from strata_server.http.content import Content
+from strata_server.http.drain import Drain
 from strata_server.http.exchange import Exchange
 from strata_server.http.operations import OPERATIONS, Conversion, Operation
 from strata_server.http.statuses import tell_error, tell_refusal
@@ -60,6 +63,9 @@ class Rest:
         """
         self._lack = lack
         self._bodies = Bodies(max_message_bytes)
+        self._answers = Answers()
+        self.drain = Drain()
+        """Begins when the server stops."""
         self._served: _Served | None = None
 
     def open(self, methods: Iterable[Method], dispatcher: Dispatcher, calls: Calls) -> None:
@@ -93,29 +99,32 @@ class Rest:
         return JSONResponse({"ready": False, "error": missing}, 503) if missing else JSONResponse({"ready": True})
 
     async def answer(self, operation: Operation, request: Request, send: Send) -> None:
-        """Answer one request; its call is open until the answer has gone out."""
+        """Answer one request; its call is open from when it has come until the answer has gone out."""
         if self._served is None:
             raise Draining("the server takes no requests yet: its models are being loaded")
-        self._served.calls.enter()
-        try:
-            response = await self._ask(self._served, operation, request)
+        with ExitStack() as until_sent:
+            response = await self._ask(self._served, operation, request, until_sent)
             await response(request.scope, request.receive, send)
-        finally:
-            self._served.calls.leave()
 
-    async def _ask(self, served: _Served, operation: Operation, request: Request) -> Response:
+    async def _ask(self, served: _Served, operation: Operation, request: Request, until_sent: ExitStack) -> Response:
         with self._bodies.read() as reading:
             # Also one that is not asked for is read: what is left of it would stand before the next request.
-            body = await reading.read(request.headers, request.receive)
+            body = await self.drain.read(reading.read(request.headers, request.receive))
+            served.calls.enter()
+            until_sent.callback(served.calls.leave)
             conversion = operation.begin(request.path_params, request.headers.get(JSON_LENGTH), body)
             exchange = Exchange()
             served.dispatcher.convert(served.methods[operation.rpc], len(body), conversion.read, exchange)
             del body
-            reply = await exchange.wait(request.receive)
+            with self.drain.hold(exchange):
+                reply = await exchange.wait(request.receive)
         if reply.status != "OK":
             return tell_refusal(reply)
+        answer = until_sent.enter_context(self._answers.hold())
+        answer.count(len(reply.body))
         kind = served.responses[operation.rpc]
         content = await _beside(len(reply.body), _write, conversion, kind, reply.body, self._bodies.max_bytes)
+        answer.count(len(content.body))
         return await _respond(content, request.headers)
 
 
