@@ -19,6 +19,8 @@ import pytest
 from artifacts import SIDE, write_artifact
 from processes import ServerProcess, serving
 from slowness import slow_repository
+from strata_server.errors import Overloaded
+from strata_server.http.answers import Answers
 from typed_models import write_typed
 from waiting import wait_until
 
@@ -337,6 +339,21 @@ def test_answers_that_are_not_read_are_bounded_in_bytes_and_in_time(tmp_path: Pa
         # One of them is read, but slower than is waited for.
         wait_until(lambda: bool(connections[0].recv(100)) and count_connections(process) <= 3, bound_s=90)
         assert_serves(server)
+
+
+def test_an_answer_alone_is_sent_however_large_it_is() -> None:
+    answers = Answers(at_a_time_bytes=100)
+    with answers.hold() as large:
+        large.count(500)
+        large.count(300)
+        with (
+            answers.hold() as small,
+            pytest.raises(Overloaded, match=r"at most 100 bytes .* a request for 1 beside 300"),
+        ):
+            small.count(1)
+    with answers.hold() as first, answers.hold() as second:
+        first.count(50)
+        second.count(50)
 
 
 def count_connections(process: psutil.Process) -> int:
