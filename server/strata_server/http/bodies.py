@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from starlette.datastructures import Headers
 
-from strata_server.errors import InvalidArgument, OverLimit, Overloaded, StrataError
+from strata_server.errors import HungUp, InvalidArgument, OverLimit, Overloaded, StrataError
 from strata_server.http.exchange import Receive
 
 PATIENCE_S = 10.0
@@ -27,10 +27,6 @@ class Slow(StrataError):
 
 class UnknownCoding(StrataError):
     """The body is compressed in a way that is not known here."""
-
-
-class HungUp(Exception):
-    """The caller has gone before the whole body had come."""
 
 
 class Bodies:
@@ -157,7 +153,7 @@ class _Clock:
         except TimeoutError as error:
             raise Slow(f"expected the body within {allowed_s:.0f} s, received {self._bytes} bytes of it") from error
         if message["type"] == "http.disconnect":
-            raise HungUp
+            raise HungUp("the caller has gone")
         piece: bytes = message.get("body", b"")
         self._bytes += len(piece)
         return piece, message.get("more_body", False)

@@ -18,9 +18,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from strata_server.errors import Draining, OverLimit, StrataError
+from strata_server.errors import Draining, HungUp, OverLimit, StrataError
 from strata_server.http.answers import Answers
-from strata_server.http.bodies import Bodies, HungUp, Slow, UnknownCoding
+from strata_server.http.bodies import Bodies, Slow, UnknownCoding
 from strata_server.http.content import Content
 from strata_server.http.drain import Drain
 from strata_server.http.exchange import Exchange
