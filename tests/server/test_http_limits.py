@@ -324,20 +324,17 @@ def large_request(rows: int) -> bytes:
     return head(*described, f"Content-Length: {len(body)}") + body
 
 
-def test_answers_that_are_not_read_are_bounded_in_bytes_and_in_time(tmp_path: Path) -> None:
+def test_answers_that_are_not_read_are_given_up(tmp_path: Path) -> None:
     write_artifact(tmp_path)
     request = large_request(rows=780_000)
     with serving(tmp_path) as server, contextlib.ExitStack() as stack:
         process = psutil.Process(server.process.pid)
-        connections = [stack.enter_context(unhurried(server)) for _ in range(13)]
-        statuses = []
+        connections = [stack.enter_context(unhurried(server)) for _ in range(3)]
         for connection in connections:
             connection.sendall(request)
-            statuses.append(connection.recv(12, socket.MSG_WAITALL)[-3:])
-        assert statuses[:10] == [b"200"] * 10
-        assert statuses[-1] == b"429"
+            assert connection.recv(12, socket.MSG_WAITALL)[-3:] == b"200"
         # One of them is read, but slower than is waited for.
-        wait_until(lambda: bool(connections[0].recv(100)) and count_connections(process) <= 3, bound_s=90)
+        wait_until(lambda: bool(connections[0].recv(100)) and count_connections(process) == 0, bound_s=90)
         assert_serves(server)
 
 
