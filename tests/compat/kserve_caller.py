@@ -47,7 +47,7 @@ async def ask(grpc_address: str, http_url: str, image: Any) -> dict[str, Any]:
                 answer = await rest.infer(http_url, request, model_name="tiny")
                 found[f"rest {binary} {binary_out}"] = read(answer)
         try:
-            await rest.infer(http_url, make_request(image, binary=True), model_name="other")
+            await rest.infer(http_url, make_request(image, "other", binary=True), model_name="other")
         except Exception as error:  # noqa: BLE001 - its text is what the test looks at
             found["rest error"] = str(error)
     client = InferenceGRPCClient(grpc_address)
