@@ -279,7 +279,7 @@ def test_a_request_over_a_limit_is_rejected(models: Path) -> None:
 @pytest.fixture
 def slow(tmp_path: Path) -> Iterator[ServerProcess]:
     """A server whose only model takes seconds, and of which four rows may wait or run."""
-    write_artifact(tmp_path / "models", model=slow_model(rounds=200), manifest="")
+    write_artifact(tmp_path / "models", model=slow_model(rounds=400), manifest="")
     with serving(tmp_path / "models", "--threads", "1", "--queue-rows", "4", "--batch-rows", "1") as server:
         yield server
 
@@ -509,7 +509,9 @@ def test_a_version_replaced_by_another_of_its_number_is_counted_on(models: Path)
 
 def test_callers_who_hang_up_are_counted_apart_from_deadlines(slow: ServerProcess) -> None:
     stubs = connect(slow.grpc, alone=True)
-    runs, *waiting = [stubs.inference.Predict.future(prediction(), timeout=60) for _ in range(4)]
+    runs = stubs.inference.Predict.future(prediction(), timeout=60)
+    wait_until(lambda: Told(slow).value("strata_queue_requests", TINY) == 1)
+    waiting = [stubs.inference.Predict.future(prediction(), timeout=60) for _ in range(3)]
     stubs.call(f"{SERVICE}/ServerLive", b"")  # it is answered behind them: they have come
     for each in waiting:
         each.cancel()
