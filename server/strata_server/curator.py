@@ -217,8 +217,11 @@ class Curator:
     def _is_known(self, found: FoundModel) -> bool:
         """Say whether a look would find nothing new of a model."""
         model = self._models.get(found.name, _Model())
+        chosen = {*model.settings.versions.choose(found.versions), *model.served}
         return _print_settings(found, model.settings) == model.settings_print and all(
-            model.serves(version) or model.has_refused(version) for version in found.versions.values()
+            number in found.versions
+            and (model.serves(found.versions[number]) or model.has_refused(found.versions[number]))
+            for number in chosen
         )
 
     def _settle(self, before: FoundModel | None, now: FoundModel) -> FoundModel | None:
