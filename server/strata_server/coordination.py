@@ -84,17 +84,17 @@ class Coordinator:
 
     def load(self, model: str) -> "Future[None]":
         """Serve what the model repository holds of a model now."""
-        return self.run(lambda: self._known_models.load(model))
+        return self.curate(lambda: self._known_models.load(model))
 
     def unload(self, model: str) -> "Future[None]":
         """Serve a model no longer."""
-        return self.run(lambda: self._known_models.unload(model))
+        return self.curate(lambda: self._known_models.unload(model))
 
     def index(self) -> "Future[list[Listed]]":
         """Return every version in the model repository, also while a change is made."""
         return settle(self._known_models.index)
 
-    def run(self, task: Callable[[], Result]) -> "Future[Result]":
+    def curate(self, task: Callable[[], Result]) -> "Future[Result]":
         """Run something that decides about models, after what was asked before it."""
         return self._submit(self._curating, task)
 
@@ -110,8 +110,8 @@ class Coordinator:
             raise Draining(_STOPPING) from error
 
     def finish(self, task: Callable[[], Result], check_stop: Callable[[], None]) -> Result:
-        """Run something as `run` does, and return its result; `check_stop` may raise meanwhile."""
-        future = self.run(task)
+        """Run something as `curate` does, and return its result; `check_stop` may raise meanwhile."""
+        future = self.curate(task)
         while not future.done():
             check_stop()
             wait([future], _LOOK_S)

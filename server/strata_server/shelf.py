@@ -103,6 +103,10 @@ class Shelf(Subject):
             except Unservable as error:
                 log.error("model %s: this worker lacks what the others serve: %s", model, error)
                 self._lacking.setdefault(model, set()).add(artifact["digest"])
+                unfinished = opened.pop(number, None)
+                if unfinished:
+                    unfinished.is_retired = True
+                    self._retire(unfinished)
         self._prepared[model] = Served(model, opened, settings)
         self.commit({model: value})
 

@@ -68,7 +68,7 @@ class Watcher:
 
     def _look(self) -> None:
         try:
-            while not self._stopped.is_set() and self._coordinator.run(self._curator.look).result():
+            while not self._stopped.is_set() and self._coordinator.curate(self._curator.look).result():
                 pass
         except Draining:
             return
