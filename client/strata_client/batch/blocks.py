@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from strata_client.activity import Array
 from strata_client.batch.rows import Failure
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from strata_client.activity import Array
     from strata_client.batch.place import Place
 
 NAMED = ("key", "label", "score", "error_code", "error")
@@ -54,6 +54,104 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def failed(self) -> int:
+        """How many of the rows failed."""
+        return sum(failure is not None for failure in self.failures)
+
+    def cut(self, start: int, stop: int) -> Block:
+        """Return the rows from `start` up to but without `stop`; the tensors are views, not copies."""
+        return Block(
+            self.keys[start:stop],
+            self.labels[start:stop],
+            self.scores[start:stop],
+            self.failures[start:stop],
+            {name: values[start:stop] for name, values in self.tensors.items()},
+        )
+
+    def texts(self) -> dict[str, list[str | None]]:
+        """Return what is text in it, by the columns' names; None where a row has none.
+
+        A file's name may hold bytes that are no UTF-8: they are written as in `names.escape`.
+        """
+        return {
+            "key": [_encodable(key) for key in self.keys],
+            "label": [label and _encodable(label) for label in self.labels],
+            "error_code": [failure and failure.code for failure in self.failures],
+            "error": [failure and _encodable(failure.reason) for failure in self.failures],
+        }
+
+
+def join(blocks: Sequence[Block]) -> Block:
+    """Return blocks one behind another; one alone as it is, of more the tensors are copied."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(
+        [key for block in blocks for key in block.keys],
+        [label for block in blocks for label in block.labels],
+        [score for block in blocks for score in block.scores],
+        [failure for block in blocks for failure in block.failures],
+        {name: np.concatenate([block.tensors[name] for block in blocks]) for name in blocks[0].tensors},
+    )
+
+
+def regroup(blocks: Iterable[Block], layout: Layout, part: Part) -> Iterator[Block]:
+    """Give the rows of a part in blocks of `layout.group_rows`, the last one perhaps less; it holds two at most.
+
+    Raises:
+        ValueError: they are more or fewer rows than the part has, or of other columns than the layout.
+    """
+    held: list[Block] = []
+    count = rows = 0
+    for block in blocks:
+        _check(block, layout)
+        start, rows = 0, rows + len(block)
+        while count + len(block) - start >= layout.group_rows:
+            stop = start + layout.group_rows - count
+            group = join([*held, block.cut(start, stop)])
+            held, count, start = [], 0, stop
+            yield group
+        if start < len(block):
+            held.append(block.cut(start, len(block)))
+            count += len(block) - start
+    if held:
+        yield join(held)
+    if rows != part.rows:
+        raise ValueError(f"part {part.number}: expected {part.rows:,} rows; received {rows:,}")
+
+
+def equal(a: Block, b: Block) -> bool:
+    """Say whether two blocks hold the same rows: scores as float32, tensors bit for bit."""
+    return (
+        a.texts() == b.texts()
+        and [_round(score) for score in a.scores] == [_round(score) for score in b.scores]
+        and a.tensors.keys() == b.tensors.keys()
+        and all(_same(values, b.tensors[name]) for name, values in a.tensors.items())
+    )
+
+
+def _check(block: Block, layout: Layout) -> None:
+    """Refuse what would be converted in silence, or would leave a column shorter than the others."""
+    expected = {column.name: (column.dtype, (len(block), *column.shape)) for column in layout.columns}
+    received = {name: (values.dtype, values.shape) for name, values in block.tensors.items()}
+    if expected != received:
+        raise ValueError(f"expected the columns {expected}; received {received}")
+    lengths = {len(block.keys), len(block.labels), len(block.scores), len(block.failures)}
+    if len(lengths) > 1:
+        raise ValueError(f"expected as many labels, scores and failures as keys; received {sorted(lengths)}")
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _round(score: float | None) -> float | None:
+    return None if score is None else float(np.float32(score))
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
 @dataclass(frozen=True)
@@ -118,8 +216,21 @@ class Format(Protocol):
     name: str
     """As `--format` takes it."""
 
+    def locate(self, where: str) -> Place:
+        """Return the place for the parts of a result, and for what a job keeps beside them.
+
+        Args:
+            where: the result's path or URL, as `--out` takes it.
+        """
+        ...
+
     def prepare(self, place: Place, layout: Layout, fingerprint: str) -> None:
-        """Make what the parts stand in; nothing where it is there already."""
+        """Make what the parts stand in, the place with it; nothing where it is there already.
+
+        Raises:
+            InvalidArgument: the format cannot hold a column, or another job's result stands there.
+            OSError: it cannot be made.
+        """
         ...
 
     def find(self, place: Place, part: Part) -> Found | None:
@@ -142,12 +253,18 @@ class Format(Protocol):
                 taken leaves no trace here.
 
         Raises:
+            ValueError: the rows are more or fewer than the part has, or of other columns than the layout.
             OSError: it cannot be written.
         """
         ...
 
     def read(self, place: Place, layout: Layout, part: Part) -> Iterator[Block]:
-        """Read a finished part back, a group at a time."""
+        """Read a finished part back, a group at a time.
+
+        Raises:
+            InvalidArgument: it is damaged.
+            OSError: it cannot be read, or is not there.
+        """
         ...
 
     def finish(self, place: Place, layout: Layout, fingerprint: str) -> None:
