@@ -11,7 +11,6 @@ import numpy as np
 from strata_client.activity import Array
 from strata_client.catalog import Description
 from strata_client.differences import Differences
-from strata_client.errors import StrataError
 from strata_client.inspection import Inspection
 from strata_client.predictions import Prediction, Predictions
 from strata_client.reductions import NONE, Reduction
@@ -20,6 +19,11 @@ from strata_client.reductions import NONE, Reduction
 def write(document: Any) -> str:
     """Return the text of a document: ASCII alone, so that no name in it can harm a terminal."""
     return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def show(document: Any) -> None:
+    """Print a document to standard output."""
+    print(write(document), flush=True)
 
 
 def describe(description: Description) -> dict[str, Any]:
@@ -33,12 +37,6 @@ def describe_answers(file: str, answer: Predictions) -> list[dict[str, Any]]:
         {"file": file, "row": row, "model": answer.model, "version": answer.version, "labels": _list(prediction)}
         for row, prediction in enumerate(answer)
     ]
-
-
-def describe_failure(file: str, error: Exception, text: str) -> dict[str, Any]:
-    """Return why there is no answer for one file; a file that cannot be read has no code of the server's."""
-    code = error.code if isinstance(error, StrataError) else "UNREADABLE"
-    return {"file": file, "error_code": code, "error": text}
 
 
 def describe_activations(file: str, inspected: Inspection) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def gather(sources: Sequence[str]) -> Inputs:
         ResourceExhausted: a file is larger than a message may be.
         OSError: one cannot be read.
     """
-    found = [read(file) for source in sources for file in _list_files(source)]
+    found = [read(file) for source in sources for file in list_files(source)]
     pictures = [one for one in found if not isinstance(one, np.ndarray | Mapping)]
     if len(pictures) == len(found):
         return pictures
@@ -66,7 +66,13 @@ def _read_arrays(data: bytes, ending: str, source: str) -> "Array | dict[str, Ar
     return archives.read_arrays(data, source, MAX_MESSAGE_BYTES)
 
 
-def _list_files(source: str) -> list[str]:
+def list_files(source: str) -> list[str]:
+    """Return the pictures in a folder, by name; anything else is itself the only one.
+
+    Raises:
+        InvalidArgument: there is no picture in the folder.
+        OSError: the folder cannot be read.
+    """
     if source == "-" or not Path(source).is_dir():
         return [source]
     files = sorted(str(file) for file in Path(source).iterdir() if file.suffix.lower() in PICTURE_ENDINGS)
