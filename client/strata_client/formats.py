@@ -40,3 +40,19 @@ def format_window(size: Sequence[int], stride: Sequence[int]) -> str:
     """Return a window of the input and its steps, such as `14x14 by 2`, or `5x7 by 1x2` where they differ."""
     steps = stride if len(set(stride)) > 1 else stride[:1]
     return f"{'x'.join(map(str, size))} by {'x'.join(map(str, steps))}" if size else ""
+
+
+def format_size(size: float) -> str:
+    """Return a number of bytes with two or three digits, such as `1.2 GiB`."""
+    units = iter(("bytes", "KiB", "MiB", "GiB", "TiB"))
+    unit = next(units)
+    while size >= 1024 and unit != "TiB":
+        size, unit = size / 1024, next(units)
+    return f"{size:,.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def format_time(seconds: float) -> str:
+    """Return a length of time as `m:ss`, or `h:mm:ss`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -120,7 +120,9 @@ class Place:
             except BlockingIOError as error:
                 file.seek(0)
                 holder = file.read(20).strip() or "of an unknown number"
-                raise ResourceExhausted(f"{self.where}: process {holder} is at work there; wait until it ends") from error
+                raise ResourceExhausted(
+                    f"{self.where}: process {holder} is at work there; wait until it ends"
+                ) from error
             file.truncate(0)
             file.write(f"{os.getpid()}\n")
             file.flush()

@@ -66,7 +66,7 @@ def activations(  # noqa: PLR0913 - one for each option
     with server.connect() as client:
         description = client.describe(model)
         layers = split(names, {layer.name for layer in description.layers})
-        inspected = inspect(client, inputs, layers, description, _assign(reductions, layers))
+        inspected = inspect(client, inputs, layers, description, assign(reductions, layers))
     for path, write in ((save, _save), (plot, _draw)):
         if path:
             write(inspected, file, path)
@@ -84,7 +84,7 @@ def activations(  # noqa: PLR0913 - one for each option
         tables.show_activations(tables.open_screen(), inspected)
 
 
-def _assign(reductions: "Mapping[str | None, Reduction]", layers: Sequence[str]) -> "Reduce":
+def assign(reductions: "Mapping[str | None, Reduction]", layers: Sequence[str]) -> "Reduce":
     """Return what the client takes, with a layer that is not asked as wrong usage."""
     others = reductions.get(None)
     named = {layer: reduction for layer, reduction in reductions.items() if layer is not None}

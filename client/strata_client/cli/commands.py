@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from strata_client.cli import activations, completion, diff, exits, health, layers, models, predict
+from strata_client.cli import activations, batch, completion, diff, exits, health, layers, models, predict
 from strata_client.cli.exits import JSON_KEY, MEANINGS, ExitCode
 from strata_client.errors import StrataError
 
@@ -71,6 +71,7 @@ for _command in (
     layers.layers,
     predict.predict,
     activations.activations,
+    batch.batch,
     diff.diff,
     health.health,
     completion.completion,

@@ -49,6 +49,15 @@ class Server:
         """Return what is known while a command is still being typed."""
         return cls(**{field.name: options.get(field.name) for field in fields(cls)})
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Those of `--server`, one by one."""
+        return tuple(filter(None, (address.strip() for address in self.server.split(","))))
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `Client` takes beside the addresses."""
+        return {"timeout_s": self.timeout_s}
+
     def connect(self, *, timeout_s: float | None = None, retries: "Retries | None" = None) -> "Client":
         """Return a client that has these credentials; nothing is asked yet.
 

@@ -1,0 +1,242 @@
+"""A batch from its beginning to its end, however often it begins."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from strata_client.batch.access import Access
+from strata_client.batch.asking import Asker
+from strata_client.batch.blocks import Block, Column, Format, Found, Layout, Part
+from strata_client.batch.cluster import Cluster, do_on_cluster
+from strata_client.batch.exits import Exits, choose_exits, find_columns
+from strata_client.batch.formats import open_format
+from strata_client.batch.job import Manifest, check_same, describe_job, read_manifest, write_manifest
+from strata_client.batch.layouts import choose_request_rows, lay_out
+from strata_client.batch.patience import Patience
+from strata_client.batch.place import Place
+from strata_client.batch.progress import Progress
+from strata_client.batch.rows import Failure, Source
+from strata_client.batch.sources import open_source
+from strata_client.batch.summary import Summary
+from strata_client.batch.work import Work, do_parts, mend_part, opened
+from strata_client.errors import InvalidArgument
+from strata_client.reductions import Reduce
+
+if TYPE_CHECKING:
+    from strata_client import Client
+    from strata_client.catalog import Description
+
+_PROBED_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted."""
+
+    source: str
+    """A folder, a glob, a list, an archive, a table or a URL: see `sources.open_source`."""
+    out: str
+    """Where the result goes."""
+    layers: tuple[str, ...] = ()
+    reduce: Reduce = "none"
+    model: str = ""
+    format: str = ""
+    """`parquet`, `npz` or `zarr`; empty for what the ending of `out` says."""
+    image_column: str = ""
+    key_column: str = ""
+    part_rows: int = 0
+    """Rows of a part; 0 for as many as suit."""
+    request_rows: int = 0
+    """Rows of a request; 0 for as many as suit."""
+    in_flight: int = 8
+    """Requests on their way at the same time."""
+    patience_s: float = 300.0
+    """How long to go on when no request at all is answered."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A job that is ready to be done, or to be gone on with."""
+
+    order: Order
+    manifest: Manifest
+    place: Place
+    format: Format
+    source: Source
+    exits: Exits
+    is_new: bool
+    """Whether nothing of it is there yet."""
+
+    @property
+    def layout(self) -> Layout:
+        """Of the result."""
+        return self.manifest.layout
+
+    @property
+    def work(self) -> Work:
+        """What is to be done, without what it is done with."""
+        return Work(self.manifest, self.exits, self.order.out, self.order.in_flight, self.order.patience_s)
+
+    @property
+    def row_bytes(self) -> int:
+        """About how much a row takes before it is compressed: its tensors, and some for key, label and score."""
+        return self.layout.row_bytes + 64
+
+    @property
+    def bytes(self) -> int:
+        """About how much the result takes before it is compressed."""
+        return self.layout.rows * self.row_bytes
+
+
+@contextlib.contextmanager
+def prepared(order: Order, client: Client) -> Iterator[Batch]:
+    """Look at the source, the model and the place, and keep others out of it as long as the block lasts.
+
+    Nothing is written but the lock.
+
+    Raises:
+        InvalidArgument, NotFound: what is wanted cannot be had.
+        AnotherJob: the place holds something else.
+        ResourceExhausted: another process works there.
+        OSError: the source cannot be read, or the place not be written.
+    """
+    description = client.describe(order.model)
+    exits = choose_exits(description, order.layers, order.reduce)
+    form = open_format(order.out, order.format)
+    place = form.locate(order.out)
+    with contextlib.closing(
+        open_source(order.source, image_column=order.image_column, key_column=order.key_column)
+    ) as source:
+        place.make()
+        with place.locked():
+            place.clean()
+            there = read_manifest(place)
+            manifest = _go_on(there, order, description, exits, source, form, place) if there else None
+            if manifest is None:
+                _check_empty(place)
+                manifest = _begin(order, client, description, exits, source, form)
+            yield Batch(order, manifest, place, form, source, exits, is_new=there is None)
+
+
+def _go_on(
+    there: Manifest,
+    order: Order,
+    description: Description,
+    exits: Exits,
+    source: Source,
+    form: Format,
+    place: Place,
+) -> Manifest:
+    part_rows = order.part_rows or there.layout.part_rows
+    layout = lay_out(there.layout.columns, source.count, part_rows) if order.part_rows else there.layout
+    check_same(place, there.job, describe_job(description, exits, source, form.name, layout))
+    return replace(there, request_rows=order.request_rows or there.request_rows)
+
+
+def _check_empty(place: Place) -> None:
+    others = [name for name in place.list() if not name.startswith(("_", "."))]
+    if others:
+        raise InvalidArgument(
+            f"{place.where}: expected an empty folder, or the result of this job; it holds {others[0]}"
+        )
+
+
+def _begin(
+    order: Order, client: Client, description: Description, exits: Exits, source: Source, form: Format
+) -> Manifest:
+    columns = _probe(Asker(client, description.reference, exits, Patience(order.patience_s)), source)
+    layout = lay_out(columns, source.count, order.part_rows)
+    request_rows = order.request_rows or choose_request_rows(description, columns, layout)
+    return Manifest(describe_job(description, exits, source, form.name, layout), layout, request_rows)
+
+
+def _probe(asker: Asker, source: Source) -> Sequence[Column]:
+    """Ask for one row, whose answer says what columns there are, and whether the job can be done at all."""
+    first: Failure | None = None
+    for row in islice(source.read(0, source.count), _PROBED_ROWS):
+        block = asker.ask([row])
+        if block.failures[0] is None:
+            return find_columns(block)
+        first = first or block.failures[0]
+    tried = min(source.count, _PROBED_ROWS)
+    reason = f"; the first: {first.code}: {first.reason}" if first else ""
+    raise InvalidArgument(f"none of the first {tried:,} rows has an answer{reason}")
+
+
+def run(batch: Batch, access: Access, cluster: Cluster | None, watch: Callable[[Progress], None]) -> Summary:
+    """Do all that is left of a batch, and return what came of it.
+
+    Args:
+        batch: which one.
+        access: to the model.
+        cluster: where it is done; None for here.
+        watch: is given what counts the rows, before the first one is asked.
+
+    Raises:
+        JobFailed: it cannot go on; what is finished stays.
+        OSError: the source cannot be read, or the place not be written.
+    """
+    fingerprint = batch.manifest.job.fingerprint
+    if batch.is_new:
+        write_manifest(batch.place, batch.manifest)
+    batch.format.prepare(batch.place, batch.layout, fingerprint)
+    missing, failed = find_open(batch)
+    undone = sum(part.rows for part in missing) + sum(found.failed for _, found in failed)
+    progress = Progress(batch.layout.rows, batch.layout.rows - undone)
+    watch(progress)
+    if cluster:
+        summary = _do_there(batch, access, cluster, [part for part, _ in failed] + missing, progress)
+    else:
+        summary = _do_here(batch, access, [part for part, _ in failed], missing, progress)
+    batch.format.finish(batch.place, batch.layout, fingerprint)
+    return summary
+
+
+def _do_here(
+    batch: Batch, access: Access, failed: Sequence[Part], missing: Sequence[Part], progress: Progress
+) -> Summary:
+    summary = Summary()
+
+    def tell(block: Block) -> None:
+        summary.count(block)
+        progress.add(len(block), block.failed)
+
+    with opened(access, batch.work) as shop:
+        for part in failed:
+            mend_part(shop, part, batch.source.read, tell)
+        for _ in do_parts(shop, missing, batch.source.read, tell):
+            pass
+    return summary
+
+
+def _do_there(batch: Batch, access: Access, cluster: Cluster, parts: Sequence[Part], progress: Progress) -> Summary:
+    summary = Summary()
+    for each in do_on_cluster(cluster, access, batch.work, parts, batch.source):
+        summary.add(each)
+        progress.add(each.asked, each.failed)
+    return summary
+
+
+def find_open(batch: Batch) -> tuple[list[Part], list[tuple[Part, Found]]]:
+    """Return the parts that are missing, and those with rows that failed.
+
+    Raises:
+        AnotherJob: a part of another job stands there.
+        InvalidArgument: a part is damaged.
+    """
+    missing: list[Part] = []
+    failed: list[tuple[Part, Found]] = []
+    for number in range(batch.layout.part_count):
+        part = batch.layout.part(number)
+        found = batch.format.find(batch.place, part)
+        if found is None:
+            missing.append(part)
+        elif found.fingerprint != batch.manifest.job.fingerprint or found.rows != part.rows:
+            raise InvalidArgument(f"{batch.place.where}: part {number} is not of this job: remove it")
+        elif found.failed:
+            failed.append((part, found))
+    return missing, failed

@@ -1,0 +1,230 @@
+"""`strata batch`."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from strata_client.cli import exits, options
+from strata_client.cli.activations import assign
+from strata_client.cli.exits import ExitCode
+from strata_client.cli.help import Command
+from strata_client.cli.servers import Server
+from strata_client.errors import InvalidArgument, StrataError
+from strata_client.formats import format_size, format_time
+from strata_client.names import escape, split
+
+if TYPE_CHECKING:
+    from strata_client import Client
+    from strata_client.batch.access import Access
+    from strata_client.batch.cluster import Cluster
+    from strata_client.batch.progress import Progress
+    from strata_client.batch.run import Batch
+    from strata_client.batch.summary import Summary
+    from strata_client.reductions import Reduce, Reduction
+
+_GIB = 2**30
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="SOURCE")
+@options.option("--out", required=True, metavar="DEST", help="Where the result goes; the same DEST goes on with a job.")
+@options.layers_option(required=False, help_text="The layers wanted, a column each; without, label and score alone.")
+@options.reduce_option("Keep less: steps as of `strata activations`, for one layer or for all others.")
+@options.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "npz", "zarr"]),
+    help="Else by how DEST ends, and Parquet.",
+)
+@options.option("--image-column", default="", metavar="NAME", help="Of Parquet: where there is more than one.")
+@options.option("--key-column", default="", metavar="NAME", help="Of Parquet: what names a row; else its number.")
+@options.option("--yes", is_flag=True, help="Do not ask, however large the result will be.")
+@options.option(
+    "--ask-above",
+    default=10.0,
+    show_default="10",
+    type=click.FloatRange(min=0),
+    metavar="GIB",
+    help="Ask before a result that is larger.",
+)
+@options.option(
+    "--in-flight", default=8, show_default=True, type=click.IntRange(1, 256), metavar="N", help="Requests at a time."
+)
+@options.option(
+    "--request-rows", default=0, type=click.IntRange(0), metavar="N", help="Rows of a request; else as many as suit."
+)
+@options.option(
+    "--part-rows", default=0, type=click.IntRange(0), metavar="N", help="Rows of a part; else as many as suit."
+)
+@options.option(
+    "--patience",
+    "patience_s",
+    default=300.0,
+    show_default="300",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to go on when no server answers.",
+)
+@options.option("--artifact", default="", metavar="FILE", help="Run its slices in this process, and ask no server.")
+@options.option(
+    "--engine", default="local", type=click.Choice(["local", "ray"]), show_default=True, help="Who does the parts."
+)
+@options.option(
+    "--ray-address", default="", metavar="ADDRESS", help="Of the Ray cluster; else one of this machine alone."
+)
+@options.option(
+    "--ray-actors", default=0, type=click.IntRange(0), metavar="N", help="Parts at a time; else one on each CPU."
+)
+@options.with_model
+@click.pass_context
+def batch(  # noqa: PLR0913 - one for each option
+    ctx: click.Context,
+    server: Server,
+    model: str,
+    source: str,
+    out: str,
+    names: str | None,
+    reductions: "dict[str | None, Reduction]",
+    form: str | None,
+    yes: bool,
+    ask_above: float,
+    artifact: str,
+    engine: str,
+    ray_address: str,
+    ray_actors: int,
+    *,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Put every row of SOURCE through the network, into a table at DEST.
+
+    SOURCE is a folder of pictures, a glob, a file that lists them (.txt, or `-`), a tar, an .npz or .npy file,
+    Parquet with a column of pictures, or any of these at a URL that fsspec knows. DEST is a folder of Parquet files,
+    one .npz file, or a Zarr group, with a row for each of SOURCE: key, label, score, error_code, error, and a tensor
+    for each layer.
+
+    A row that cannot be answered says why, and is no reason to end. The same command, given again after a crash,
+    goes on where it was, and asks again for the rows that failed. The exit code is 0 when all rows have answers, 3
+    when some have none, and 1 when the job could not be finished.
+    """
+    from strata_client.batch.access import Access
+    from strata_client.batch.cluster import Cluster
+    from strata_client.batch.run import Order, prepared
+
+    access = Access(artifact=artifact) if artifact else Access(server.addresses, options=server.settings())
+    cluster = Cluster(ray_address, ray_actors) if engine == "ray" else None
+    with _as_failure(), ExitStack() as stack:
+        with access.open(1) as client:
+            layers, reduce = _choose(client, model, names, reductions)
+            order = Order(source, out, layers, reduce, model, form or "", **settings)
+            job = stack.enter_context(prepared(order, client))
+        _announce(job, ask_above * _GIB, yes=yes)
+        summary, seconds = _run(job, access, cluster)
+    _show(job, summary, seconds, as_json=as_json)
+    ctx.exit(ExitCode.PARTLY if summary.failed else ExitCode.DONE)
+
+
+@contextmanager
+def _as_failure() -> Iterator[None]:
+    """Tell whatever ends a job as its failure, one that may pass too: the same command goes on with the job."""
+    from strata_client.batch.errors import JobFailed
+
+    try:
+        yield
+    except StrataError as error:
+        if exits.may_pass(error):
+            raise JobFailed(str(error)) from error
+        raise
+    except KeyboardInterrupt:
+        click.echo("strata: stopped; the same command goes on from here", err=True)
+        raise
+
+
+def _choose(
+    client: "Client", model: str, names: str | None, reductions: "dict[str | None, Reduction]"
+) -> "tuple[tuple[str, ...], Reduce]":
+    if not names:
+        if reductions:
+            raise click.UsageError("--reduce: expected --layers, whose activations it reduces")
+        return (), "none"
+    layers = split(names, {layer.name for layer in client.layers(model)})
+    return tuple(layers), assign(reductions, layers)
+
+
+def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
+    """Say how large the result will be, and ask where that is much, or more than there is room for."""
+    layout, there = job.layout, job.place.where
+    rows = f"{layout.rows:,} rows of {format_size(job.row_bytes)}"
+    click.echo(
+        escape(f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {layout.part_count:,} parts")
+        + _describe_skipped(job),
+        err=True,
+    )
+    room = shutil.disk_usage(job.place.folder).free if job.place.folder else None
+    is_tight = room is not None and job.bytes > room
+    if not job.is_new or yes or not (is_tight or job.bytes > limit):
+        return
+    why = f"only {format_size(room or 0)} are free" if is_tight else f"that is more than {format_size(limit)}"
+    if not sys.stdin.isatty():
+        raise InvalidArgument(f"{there}: {why}: give --yes to go on, or --reduce to keep less")
+    if not click.confirm(f"{why}; go on?", err=True):
+        raise KeyboardInterrupt
+
+
+def _describe_skipped(job: "Batch") -> str:
+    skipped = job.source.skipped
+    if not skipped:
+        return ""
+    kinds = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(skipped.items())[:5])
+    return escape(f"; left out: {kinds}")
+
+
+def _run(job: "Batch", access: "Access", cluster: "Cluster | None") -> "tuple[Summary, float]":
+    from strata_client.batch.progress import shown
+    from strata_client.batch.run import run
+
+    with ExitStack() as stack:
+        counted: list[Progress] = []
+
+        def watch(progress: "Progress") -> None:
+            counted.append(progress)
+            stack.enter_context(shown(progress))
+
+        summary = run(job, access, cluster, watch)
+    return summary, counted[0].seconds
+
+
+def _show(job: "Batch", summary: "Summary", seconds: float, *, as_json: bool) -> None:
+    layout, out = job.layout, job.order.out
+    if as_json:
+        from strata_client import documents
+
+        click.echo(
+            documents.write(
+                {
+                    "out": out,
+                    "fingerprint": job.manifest.job.fingerprint,
+                    "rows": layout.rows,
+                    "parts": layout.part_count,
+                    "asked": summary.asked,
+                    "failed": summary.failed,
+                    "codes": dict(summary.codes),
+                    "seconds": seconds,
+                }
+            )
+        )
+        return
+    rate = summary.asked / seconds if seconds else 0
+    click.echo(f"{escape(out)}: {layout.rows:,} rows in {layout.part_count:,} parts")
+    click.echo(
+        f"asked for {summary.asked:,} in {format_time(seconds)}, {rate:,.0f}/s; {summary.failed:,} failed"
+        if summary.asked
+        else "nothing was left to do"
+    )
+    for code, count in summary.codes.most_common():
+        key, reason = summary.examples[code]
+        click.echo(escape(f"{count:,} {code}, such as {key}: {reason}"))
