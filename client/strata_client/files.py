@@ -11,7 +11,6 @@ from typing import BinaryIO
 
 from strata_client.errors import ResourceExhausted
 
-
 _TEMPORARY = re.compile(r"\.strata-[0-9a-f]{16}\.part")
 
 
@@ -27,7 +26,7 @@ def is_temporary(name: str) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write; it takes the path's place when all is written and on the disk, and leaves nothing otherwise.
+    """Give a file to write; it takes the path's place when all is written and on the disk, else it leaves nothing.
 
     Raises:
         OSError: the path is something other than a file, or its folder cannot be written to.

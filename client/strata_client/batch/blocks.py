@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -77,9 +78,9 @@ class Block:
         """
         return {
             "key": [_encodable(key) for key in self.keys],
-            "label": [label and _encodable(label) for label in self.labels],
-            "error_code": [failure and failure.code for failure in self.failures],
-            "error": [failure and _encodable(failure.reason) for failure in self.failures],
+            "label": [None if label is None else _encodable(label) for label in self.labels],
+            "error_code": [None if failure is None else failure.code for failure in self.failures],
+            "error": [None if failure is None else _encodable(failure.reason) for failure in self.failures],
         }
 
 
@@ -121,6 +122,18 @@ def regroup(blocks: Iterable[Block], layout: Layout, part: Part) -> Iterator[Blo
         raise ValueError(f"part {part.number}: expected {part.rows:,} rows; received {rows:,}")
 
 
+def assemble(arrays: Mapping[str, Array], layout: Layout) -> Block:
+    """Return a block of arrays by the columns' names that have no nulls: empty text stands for none, and NaN."""
+    codes, reasons = arrays["error_code"].tolist(), arrays["error"].tolist()
+    return Block(
+        arrays["key"].tolist(),
+        [label or None for label in arrays["label"].tolist()],
+        [None if math.isnan(score) else score for score in arrays["score"].tolist()],
+        [Failure(code, reason) if code else None for code, reason in zip(codes, reasons, strict=True)],
+        {column.name: arrays[column.name] for column in layout.columns},
+    )
+
+
 def equal(a: Block, b: Block) -> bool:
     """Say whether two blocks hold the same rows: scores as float32, tensors bit for bit."""
     return (
@@ -143,7 +156,7 @@ def _check(block: Block, layout: Layout) -> None:
 
 
 def _encodable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _round(score: float | None) -> float | None:

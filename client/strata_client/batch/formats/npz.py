@@ -1,7 +1,7 @@
 """Results as one `.npz` file, which `numpy.load` opens without pickle.
 
-Its arrays are `key`, `label`, `error_code` and `error` (text, empty where a row has none), `score` (float32, NaN where a
-row has none), one for each `Column`, and `_strata`: the job's fingerprint and the counts as JSON. Text is compressed,
+Its arrays are `key`, `label`, `error_code` and `error` (text, empty where a row has none), `score` (float32, NaN where
+a row has none), one for each `Column`, and `_strata`: the job's fingerprint and the counts as JSON. Text is compressed,
 as one long error makes every row as wide; numbers are not, so that any rows of a large file can be reached at once.
 
 The file is made at the end, in the memory of a row group. Until then the parts stand beside it, as Parquet in
@@ -21,10 +21,9 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 
 from strata_client.activity import Array
-from strata_client.batch.blocks import NAMED, Block, Column, Found, Layout, Part
+from strata_client.batch.blocks import NAMED, Block, Column, Found, Layout, Part, assemble
 from strata_client.batch.formats.parquet import Parquet, name_part, to_numpy
 from strata_client.batch.place import Place
-from strata_client.batch.rows import Failure
 from strata_client.errors import InvalidArgument
 from strata_client.names import escape
 
@@ -100,7 +99,7 @@ class Npz:
             for column in (_SCORE, *layout.columns):
                 with _open_member(archive, column.name, column.dtype, (layout.rows, *column.shape)) as member:
                     for array in self._stream(place, layout, column):
-                        member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+                        member.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             with archive.open(_member(_SUMMARY), "w") as member:
                 np.lib.format.write_array(member, np.array(json.dumps(summary)), allow_pickle=False)
         place.publish(_DRAFT, folder.name(name))
@@ -119,7 +118,7 @@ class Npz:
         dtype = np.dtype(f"<U{width}")
         with _open_member(archive, name, dtype, (layout.rows,), ZIP_DEFLATED) as member:
             for array in self._stream(place, layout, name):
-                member.write(array.astype(dtype).view(np.uint8))
+                member.write(array.astype(dtype).view(np.uint8).data)
 
     def _stream(self, place: Place, layout: Layout, column: Column | str) -> Iterator[Array]:
         """Read a column of all rows, a group at a time; one of text by its name."""
@@ -160,7 +159,7 @@ class _Result:
         names = [*NAMED, *(column.name for column in layout.columns)]
         streams = [self.slices(name, part, layout.group_rows) for name in names]
         for arrays in zip(*streams, strict=True):
-            yield _to_block(dict(zip(names, arrays, strict=True)), layout)
+            yield assemble(dict(zip(names, arrays, strict=True)), layout)
 
     def slices(self, name: str, part: Part, rows: int) -> Iterator[Array]:
         """Read the rows of a part from one array, some at a time."""
@@ -226,15 +225,3 @@ def _to_text(values: Any) -> Array:
 
 def _width(array: Array) -> int:
     return max(1, int(np.strings.str_len(array).max(initial=1)))
-
-
-def _to_block(arrays: dict[str, Array], layout: Layout) -> Block:
-    codes, reasons = arrays["error_code"].tolist(), arrays["error"].tolist()
-    failures = [Failure(code, reason) if code else None for code, reason in zip(codes, reasons, strict=True)]
-    return Block(
-        arrays["key"].tolist(),
-        [label or None for label in arrays["label"].tolist()],
-        [None if np.isnan(score) else score for score in arrays["score"].tolist()],
-        failures,
-        {column.name: arrays[column.name] for column in layout.columns},
-    )

@@ -1,10 +1,10 @@
 """Results as Parquet: a file for each part, `DEST/part-00000.parquet`, all of them one dataset.
 
-The columns are `key`, `label`, `score` (float32), `error_code` and `error`, null where a row has none, then one for each
-`Column`: Arrow's `fixed_shape_tensor`, which readers that do not know it see as a list. What Parquet or Arrow cannot
-hold so is kept thus: a single number for each row is a plain column of numbers, and the truth values of a tensor are
-uint8, 0 and 1. A row group holds `Layout.group_rows` rows. The metadata of a file has the job's fingerprint and the
-counts as JSON, under the key `strata`.
+The columns are `key`, `label`, `score` (float32), `error_code` and `error`, null where a row has none, then one for
+each `Column`: Arrow's `fixed_shape_tensor`, which readers that do not know it see as a list. Two things cannot be kept
+so: a single number for each row is a plain column of numbers, and the truth values of a tensor are uint8, 0 and 1. A
+row group holds `Layout.group_rows` rows. The metadata of a file has the job's fingerprint and the counts as JSON, under
+the key `strata`.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def _explained(place: Place, name: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's or the network's; Arrow's own over bytes that are wrong have no number
         what = " ".join(str(error).split()) or type(error).__name__
         raise InvalidArgument(f"{place.name(name)} is damaged: remove it; {what}") from error
 
@@ -158,7 +160,7 @@ def _end(metadata: Any) -> int:
 
 
 def _open_writer(file: IO[bytes], layout: Layout, sample: Block | None) -> Any:
-    paths = {name: "zstd" for name in (*_TEXTS, "score")}
+    paths = dict.fromkeys((*_TEXTS, "score"), "zstd")
     for column in layout.columns:
         worthwhile = sample is not None and _shrinks(sample.tensors[column.name])
         paths[_path(column)] = "zstd" if worthwhile else "none"
@@ -177,7 +179,7 @@ def _shrinks(values: Array) -> bool:
     """Say whether compression pays, by the first rows: it does where a ReLU left zeros, and not for other floats."""
     rows = max(1, _SAMPLE_BYTES // max(1, values[:1].nbytes))
     sample = np.ascontiguousarray(values[:rows])
-    compressed = pa.Codec("zstd", compression_level=_LEVEL).compress(memoryview(sample).cast("B"))
+    compressed = pa.Codec("zstd", compression_level=_LEVEL).compress(sample.data.cast("B"))
     return int(compressed.size) < _WORTHWHILE * sample.nbytes
 
 
