@@ -65,7 +65,9 @@ class Listing:
             with _explained():
                 self._rows.executescript(_SETTINGS)
                 self._rows.executemany("INSERT INTO found (key, size, place) VALUES (?, ?, ?)", entries)
-                self._rows.executescript(f"{_SORT if is_sorted else ''} COMMIT")
+                self._rows.execute("COMMIT")
+                if is_sorted:
+                    self._rows.executescript(_SORT)
                 self.count: int = self._rows.execute("SELECT count(*) FROM found").fetchone()[0]
             stack.pop_all()
 
@@ -80,10 +82,11 @@ class Listing:
     def digest(self) -> str:
         """SHA-256 over the keys and sizes."""
         digest = hashlib.sha256()
-        for start in range(0, self.count, _ROWS_AT_ONCE):
-            # With its length in front, no key can pass for another one and its size.
-            rows = [f"{len(key)}:{key}{size};" for key, size, _ in self.read(start, start + _ROWS_AT_ONCE)]
-            digest.update("".join(rows).encode())
+        with _explained():
+            rows = self._rows.execute("SELECT key, size FROM found ORDER BY number")
+            while some := rows.fetchmany(_ROWS_AT_ONCE):
+                # With its length in front, no key can pass for another one and its size.
+                digest.update("".join([f"{len(key)}:{key}{size};" for key, size in some]).encode())
         return digest.hexdigest()
 
     def read(self, start: int, stop: int) -> list[Entry]:
