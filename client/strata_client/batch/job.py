@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,7 +70,11 @@ def describe_job(description: Description, exits: Exits, source: Source, format_
 def _describe_preprocessing(description: Description) -> dict[str, Any]:
     """Return it as it comes back from a manifest, in which a tuple is a list."""
     rule = description.preprocessing
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()} if rule else {}
+    return (
+        {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(rule).items()}
+        if rule
+        else {}
+    )
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class Manifest:
     layout: Layout
     request_rows: int
     """Rows that are asked for at once: the last digits of a float may depend on it."""
+    sources: tuple[str, ...] = ()
+    """Digests of the source in later states, which were accepted as the same."""
 
 
 def write_manifest(place: Place, manifest: Manifest) -> None:
@@ -90,6 +96,7 @@ def write_manifest(place: Place, manifest: Manifest) -> None:
         "fingerprint": manifest.job.fingerprint,
         "job": asdict(manifest.job),
         "request_rows": manifest.request_rows,
+        "sources": manifest.sources,
         "columns": [
             {"name": column.name, "dtype": column.dtype.str, "shape": column.shape}
             for column in manifest.layout.columns
@@ -125,25 +132,35 @@ def _read(document: Any) -> Manifest:
         raise ValueError("its fingerprint is not that of its job")
     columns = tuple(Column(each["name"], np.dtype(each["dtype"]), tuple(each["shape"])) for each in document["columns"])
     layout = Layout(columns, job.group_rows, job.part_rows, job.rows)
-    return Manifest(job, layout, document["request_rows"])
+    return Manifest(job, layout, document["request_rows"], tuple(document["sources"]))
 
 
-def check_same(place: Place, there: Job, here: Job) -> None:
+def check_same(place: Place, there: Manifest, here: Job) -> None:
     """Refuse to mix two jobs.
 
     Raises:
         AnotherJob: they differ; it says in what.
     """
-    differing = [
-        f"{name}: {_shorten(value)} there, {_shorten(asdict(here)[name])} here"
-        for name, value in asdict(there).items()
-        if value != asdict(here)[name]
-    ]
-    if differing:
-        raise AnotherJob(
-            f"{place.where} holds the result of another job ({'; '.join(differing)}): "
-            "name another folder, or remove that one"
-        )
+    if here.source in there.sources:
+        here = replace(here, source=there.job.source)
+    differing = _compare(there.job, here)
+    if not differing:
+        return
+    what = "; ".join(f"{name}: {_shorten(one)} there, {_shorten(other)} here" for name, one, other in differing)
+    hint = "name another place, or remove that one"
+    if is_only_source(there.job, here):
+        hint = "--accept-source goes on all the same, and keeps the answers that are there"
+    raise AnotherJob(f"{place.where} holds the result of another job ({what}): {hint}")
+
+
+def is_only_source(there: Job, here: Job) -> bool:
+    """Say whether all that differs is what the source's files hold, or are called: there are as many rows."""
+    return [name for name, _, _ in _compare(there, here)] == ["source"]
+
+
+def _compare(there: Job, here: Job) -> list[tuple[str, object, object]]:
+    others = asdict(here)
+    return [(name, value, others[name]) for name, value in asdict(there).items() if value != others[name]]
 
 
 def _shorten(value: object) -> str:

@@ -14,7 +14,7 @@ from strata_client.batch.blocks import Block, Column, Format, Found, Layout, Par
 from strata_client.batch.cluster import Cluster, do_on_cluster
 from strata_client.batch.exits import Exits, choose_exits, find_columns
 from strata_client.batch.formats import open_format
-from strata_client.batch.job import Manifest, check_same, describe_job, read_manifest, write_manifest
+from strata_client.batch.job import Manifest, check_same, describe_job, is_only_source, read_manifest, write_manifest
 from strata_client.batch.layouts import choose_request_rows, lay_out
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
@@ -46,6 +46,8 @@ class Order:
     model: str = ""
     format: str = ""
     """`parquet`, `npz` or `zarr`; empty for what the ending of `out` says."""
+    accept_source: bool = False
+    """Go on with a job although files of its source have changed."""
     image_column: str = ""
     key_column: str = ""
     part_rows: int = 0
@@ -68,8 +70,8 @@ class Batch:
     format: Format
     source: Source
     exits: Exits
-    is_new: bool
-    """Whether nothing of it is there yet."""
+    there: Manifest | None
+    """What stands in the place; None where nothing does."""
 
     @property
     def layout(self) -> Layout:
@@ -119,7 +121,7 @@ def prepared(order: Order, client: Client) -> Iterator[Batch]:
             if manifest is None:
                 _check_empty(place)
                 manifest = _begin(order, client, description, exits, source, form)
-            yield Batch(order, manifest, place, form, source, exits, is_new=there is None)
+            yield Batch(order, manifest, place, form, source, exits, there)
 
 
 def _go_on(
@@ -133,8 +135,12 @@ def _go_on(
 ) -> Manifest:
     part_rows = order.part_rows or there.layout.part_rows
     layout = lay_out(there.layout.columns, source.count, part_rows) if order.part_rows else there.layout
-    check_same(place, there.job, describe_job(description, exits, source, form.name, layout))
-    return replace(there, request_rows=order.request_rows or there.request_rows)
+    here = describe_job(description, exits, source, form.name, layout)
+    manifest = replace(there, request_rows=order.request_rows or there.request_rows)
+    if order.accept_source and is_only_source(there.job, here):
+        return replace(manifest, sources=(*there.sources, here.source))
+    check_same(place, there, here)
+    return manifest
 
 
 def _check_empty(place: Place) -> None:
@@ -181,7 +187,7 @@ def run(batch: Batch, access: Access, cluster: Cluster | None, watch: Callable[[
         OSError: the source cannot be read, or the place not be written.
     """
     fingerprint = batch.manifest.job.fingerprint
-    if batch.is_new:
+    if batch.manifest != batch.there:
         write_manifest(batch.place, batch.manifest)
     batch.format.prepare(batch.place, batch.layout, fingerprint)
     missing, failed = find_open(batch)

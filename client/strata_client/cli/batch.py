@@ -42,6 +42,7 @@ _GIB = 2**30
 )
 @options.option("--image-column", default="", metavar="NAME", help="Of Parquet: where there is more than one.")
 @options.option("--key-column", default="", metavar="NAME", help="Of Parquet: what names a row; else its number.")
+@options.option("--accept-source", is_flag=True, help="Go on although files of SOURCE have changed.")
 @options.option("--yes", is_flag=True, help="Do not ask, however large the result will be.")
 @options.option(
     "--ask-above",
@@ -166,7 +167,7 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     )
     room = shutil.disk_usage(job.place.folder).free if job.place.folder else None
     is_tight = room is not None and job.bytes > room
-    if not job.is_new or yes or not (is_tight or job.bytes > limit):
+    if job.there or yes or not (is_tight or job.bytes > limit):
         return
     why = f"only {format_size(room or 0)} are free" if is_tight else f"that is more than {format_size(limit)}"
     if not sys.stdin.isatty():
