@@ -27,17 +27,23 @@ from strata_client.errors import (
     Unavailable,
     Unimplemented,
 )
+from strata_client.health import Health
 from strata_client.predictions import Label, Prediction, Predictions
 from strata_client.reductions import Reduction
+from strata_client.retries import Retries
+from strata_client.security import TLS
 
 __all__ = [
+    "TLS",
     "Activations",
+    "AsyncClient",
     "Cancelled",
     "Client",
     "DeadlineExceeded",
     "Description",
     "Difference",
     "Differences",
+    "Health",
     "InvalidArgument",
     "Label",
     "Layer",
@@ -51,6 +57,7 @@ __all__ = [
     "ReceptiveField",
     "Reduction",
     "ResourceExhausted",
+    "Retries",
     "ServerError",
     "StrataError",
     "TrainingFigures",
@@ -60,11 +67,16 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from strata_client._async import AsyncClient
     from strata_client._sync import Client
 else:
 
     def __getattr__(name: str) -> object:
         # grpc and numpy take 0.3 s to import: `strata --help`, which lives in this package, need not wait.
+        if name == "AsyncClient":
+            from strata_client._async import AsyncClient  # noqa: PLC0415 - the reason stands above
+
+            return AsyncClient
         if name == "Client":
             from strata_client._sync import Client  # noqa: PLC0415 - the reason stands above
 

@@ -1,7 +1,7 @@
 """Requests and answers, without the way between them: what every client sends and reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,11 @@ from strata.v1.inference_pb2 import (
     PredictRequest,
     PredictResponse,
 )
-from strata.v1.tensor_pb2 import Images, Tensor, Tensors
 
-from strata_client import images, reductions, tensors
+from strata_client import reductions, tensors
 from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model, Preprocessing, ReceptiveField, TrainingFigures
-from strata_client.errors import InvalidArgument, ResourceExhausted, ServerError
+from strata_client.errors import InvalidArgument, ServerError
 from strata_client.images import Picture
 from strata_client.predictions import Label, Prediction, Predictions
 from strata_client.reductions import Reduce, Reduction
@@ -36,35 +35,32 @@ Inputs: TypeAlias = "Array | Mapping[str, Array] | Picture | Sequence[Picture]"
 MAX_MESSAGE_BYTES = 64 * 2**20
 """The largest request, unless told otherwise; the server's own default."""
 
-_Request = TypeVar("_Request", PredictRequest, GetActivationsRequest)
+Fields: TypeAlias = dict[str, Any]
+"""The field of a request that says what enters: `tensors` or `images`."""
 
 
 def write_describe(model: str) -> DescribeModelRequest:
     """Ask for the catalog of `NAME` or `NAME:VERSION`."""
-    return DescribeModelRequest(model=_write_reference(model))
+    return DescribeModelRequest(model=write_reference(model))
 
 
-def write_predict(inputs: Inputs, model: str, top: int, max_bytes: int) -> PredictRequest:
+def write_predict(fields: Fields, model: str, top: int) -> PredictRequest:
     """Ask for the prediction, with the `top` best labels of each row."""
     if not 0 <= top < 2**31:
         raise InvalidArgument(f"top: expected a number from 0 to {2**31 - 1}; received {top}")
-    request = PredictRequest(model=_write_reference(model), top_k=top, **_write_inputs(inputs, max_bytes))
-    return _limited(request, max_bytes)
+    return PredictRequest(model=write_reference(model), top_k=top, **fields)
 
 
-def write_activations(
-    inputs: Inputs, model: str, layers: Sequence[str], reduce: Reduce, max_bytes: int
-) -> GetActivationsRequest:
+def write_activations(fields: Fields, model: str, layers: Sequence[str], reduce: Reduce) -> GetActivationsRequest:
     """Ask for the activations of some layers, reduced."""
     if isinstance(layers, str):
         raise TypeError(f"layers: expected a list of names; received the text {layers!r}")
-    request = GetActivationsRequest(
-        model=_write_reference(model),
-        layers=[_encodable(layer, "layer") for layer in layers],
+    return GetActivationsRequest(
+        model=write_reference(model),
+        layers=[encodable(layer, "layer") for layer in layers],
         **_write_reductions(reduce, layers),
-        **_write_inputs(inputs, max_bytes),
+        **fields,
     )
-    return _limited(request, max_bytes)
 
 
 def _write_reductions(reduce: Reduce, layers: Sequence[str]) -> dict[str, Any]:
@@ -99,14 +95,15 @@ def _write_range(bounds: reductions.Range) -> inference_pb2.Range:
     return inference_pb2.Range(start=bounds[0], stop=bounds[1])
 
 
-def _write_reference(model: str) -> ModelReference:
-    name, colon, version = _encodable(model, "model").partition(":")
+def write_reference(model: str) -> ModelReference:
+    """Name a model: `NAME` or `NAME:VERSION`."""
+    name, colon, version = encodable(model, "model").partition(":")
     if colon and not version:
         raise InvalidArgument(f"model: expected NAME or NAME:VERSION; received {model!r}")
     return ModelReference(name=name, version=version)
 
 
-def _encodable(text: object, what: str) -> str:
+def encodable(text: object, what: str) -> str:
     """Return the text if it can travel: odd bytes, which Python reads as surrogates, cannot."""
     if not isinstance(text, str):
         raise TypeError(f"{what}: expected text; received {type(text).__name__}")
@@ -115,47 +112,6 @@ def _encodable(text: object, what: str) -> str:
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{what}: expected Unicode text; received {text!r}") from error
     return text
-
-
-def _write_inputs(inputs: Inputs, max_bytes: int) -> dict[str, Any]:
-    if isinstance(inputs, np.ndarray):
-        return {"tensors": Tensors(tensors=[tensors.write(inputs)])}
-    if isinstance(inputs, Mapping):
-        return {"tensors": Tensors(tensors=[_write_input(name, inputs[name]) for name in inputs])}
-    return {"images": _write_pictures(inputs, max_bytes)}
-
-
-def _write_input(name: str, array: object) -> Tensor:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"input {name!r}: expected a numpy array; received {type(array).__name__}")
-    return tensors.write(array, _encodable(name, "input"))
-
-
-def _write_pictures(inputs: object, max_bytes: int) -> Images:
-    if images.is_picture(inputs):
-        return images.write([inputs], max_bytes)
-    if isinstance(inputs, Sequence) and all(images.is_picture(row) for row in inputs):
-        return images.write(inputs, max_bytes)
-    raise TypeError(
-        "inputs: expected a numpy array, a mapping of names to arrays, or pictures "
-        f"(paths, bytes, PIL images); received {_kind(inputs)}"
-    )
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, Sequence):
-        return f"{type(value).__name__} of {', '.join(sorted({type(item).__name__ for item in value}))}"
-    return type(value).__name__
-
-
-def _limited(request: _Request, max_bytes: int) -> _Request:
-    # gRPC would refuse it as well, but without the name of the setting.
-    if request.ByteSize() > max_bytes:
-        raise ResourceExhausted(
-            f"the request has {request.ByteSize():,} bytes, and max_message_bytes is {max_bytes:,}: "
-            "send fewer rows at once"
-        )
-    return request
 
 
 def read_models(response: ListModelsResponse) -> list[Model]:

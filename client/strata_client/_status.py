@@ -1,7 +1,7 @@
 """What gRPC says of a call that failed, in the words of `errors`: no caller sees a type of gRPC."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 import grpc
@@ -24,6 +24,8 @@ _ERRORS: dict[str, type[StrataError]] = {
     )
 }
 
+_PUSHBACK = re.compile("[0-9]{1,9}")  # anything else means never, by gRPC's rule for its own retries
+
 # How gRPC itself begins when it reached nobody; anything else is a server's own text.
 _NOBODY = ("failed to connect", "errors resolving", "DNS resolution failed")
 
@@ -33,30 +35,34 @@ class _Failure(Protocol):
 
     def code(self) -> grpc.StatusCode: ...
     def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-@contextmanager
-def translated(address: str, timeout_s: float) -> Iterator[None]:
-    """Raise a StrataError for whatever gRPC raises."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _translate(cast("_Failure", error), address, timeout_s) from error
-    except ValueError as error:
-        # All that gRPC says of a channel that was closed before the call.
-        if "closed" not in str(error):
-            raise
-        raise errors.Cancelled("the client is closed") from error
+def translate(error: Exception, address: str, timeout_s: float) -> StrataError:
+    """Return the error of ours for one that gRPC raises; raise it where it is not gRPC's."""
+    if isinstance(error, grpc.RpcError):
+        failure = cast("_Failure", error)
+        kind = _ERRORS.get(failure.code().name, ServerError)
+        ours = kind(_explain(kind, failure.details() or failure.code().name, address, timeout_s))
+        ours.retry_after_s = _read_pushback(failure.trailing_metadata() or ())
+        return ours
+    # All that gRPC says of a channel that was closed before the call.
+    if "closed" not in str(error):
+        raise error
+    return errors.Cancelled("the client is closed")
 
 
-def _translate(failure: _Failure, address: str, timeout_s: float) -> StrataError:
-    error = _ERRORS.get(failure.code().name, ServerError)
-    return error(_explain(error, failure.details() or failure.code().name, address, timeout_s))
+def _read_pushback(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:
+    """Return the seconds after which the server wants to be asked again; None where it does not say, or never."""
+    for key, value in trailers:
+        if key == "grpc-retry-pushback-ms" and isinstance(value, str) and _PUSHBACK.fullmatch(value):
+            return int(value) / 1000
+    return None
 
 
 def _explain(error: type[StrataError], details: str, address: str, timeout_s: float) -> str:
     if error is DeadlineExceeded:
-        return f"no answer from {address} within {timeout_s:g} s: {details}"
+        return f"no answer from {address} within {timeout_s:.4g} s: {details}"
     if error is Unavailable and details.startswith(_NOBODY):
         # The cause stands last, after the addresses that were tried.
         return f"no server answers at {address}: {details.rpartition(': ')[2].rstrip(']')}"

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, prod
-from typing import TYPE_CHECKING
+from math import inf
 
 import numpy as np
 
-from strata_client import images
+from strata_client import _chunks
+from strata_client._calls import Call, Conversation, ask, ask_all
+from strata_client._chunks import Limits
+from strata_client._questions import Activation
+from strata_client._rows import Rows, enter
 from strata_client._shared import Array, Inputs
+from strata_client._sizes import row_bytes
+from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer
 from strata_client.differences import Difference, Differences, divide
 from strata_client.errors import (
@@ -21,9 +26,6 @@ from strata_client.errors import (
     StrataError,
     Unimplemented,
 )
-
-if TYPE_CHECKING:
-    from strata_client._sync import Client
 
 TOLERANCE = 1e-3
 """Unless told otherwise: float32 computed in another order stays well below, and a lost scale does not."""
@@ -36,25 +38,39 @@ _OF_A_LAYER = (InvalidArgument, NotFound, ResourceExhausted, Unimplemented, Serv
 class _Side:
     """One of the two versions, and what enters it."""
 
-    client: Client
     description: Description
-    inputs: Inputs
-    timeout_s: float | None
+    rows: Rows
+    entries: tuple[str, ...]
+    """Where it enters."""
+    max_bytes: int
     eyes: _Side | None = None
     """The other one, where that alone takes pictures: what it saw enters here."""
 
-    def see(self, first: int, last: int) -> Mapping[str, Array]:
+    def see(self, first: int, last: int) -> Conversation[Activations]:
         """Return what the network sees of some rows where they enter it, which costs next to nothing."""
-        names = list(self.inputs) if isinstance(self.inputs, Mapping) else [self.description.entry]
-        return self.activations(first, last, names)
+        call = yield from self.write(first, last, self.entries)
+        return (yield from ask(call))
 
-    def activations(self, first: int, last: int, layers: Sequence[str]) -> Mapping[str, Array]:
-        """Ask for some layers of some rows."""
+    def write(
+        self, first: int, last: int, layers: Sequence[str], tolerated: tuple[type[StrataError], ...] = ()
+    ) -> Conversation[Call[Activations]]:
+        """Return the call for some layers of some rows.
+
+        Raises:
+            ResourceExhausted: a message has no room for so many rows.
+        """
+        rows, start, stop = self.rows, first, last
         if self.eyes:
-            inputs: Inputs = self.eyes.see(first, last)[self.eyes.description.entry]
-        else:
-            inputs = _take(self.inputs, first, last)
-        return self.client.activations(inputs, layers, model=self.description.reference, timeout_s=self.timeout_s)
+            seen = yield from self.eyes.see(first, last)
+            rows, start, stop = enter(seen[self.eyes.entries[0]], self.max_bytes), 0, last - first
+        fields, written = rows.write(start, stop, self.max_bytes)
+        if written < stop:
+            raise ResourceExhausted(f"{stop - start} rows have more than {self.max_bytes:,} bytes")
+        question = Activation(layers, "none")
+        body = _chunks.write(question, fields, self.description.reference, self.max_bytes)
+        return Call(
+            question.path, body, question.read, tolerated=tolerated, refuse=lambda error: _chunks.locate(error, first)
+        )
 
 
 @dataclass
@@ -101,31 +117,27 @@ class _Tally:
 
 
 def compare(
-    client: Client,
     a: str,
     b: str,
     inputs: Inputs,
     *,
     layers: Sequence[str] = (),
     tolerance: float = TOLERANCE,
-    max_bytes: int,
-    timeout_s: float | None = None,
-) -> Differences:
+    limits: Limits,
+) -> Conversation[Differences]:
     """Ask two versions for the same layers of the same inputs; `Client.diff` says the rest."""
     if not 0 <= tolerance < inf:
         raise InvalidArgument(f"tolerance: expected a number from 0; received {tolerance}")
-    described_a, described_b = (client.describe(one, timeout_s=timeout_s) for one in (a, b))
+    described_a, described_b = (yield from ask(_chunks.describe(a))), (yield from ask(_chunks.describe(b)))
     common = _match(described_a, described_b, layers)
     before = _names_before(inputs, described_a)
     tallies = [tally for tally in common.tallies if tally.layer.name not in before]
     if not tallies:
         raise InvalidArgument(f"{described_a.reference} and {described_b.reference} have no layer to compare")
-    if images.is_picture(inputs):
-        inputs = [inputs]
-    sides = _enter(client, inputs, described_a, described_b, timeout_s)
-    rows = _count_rows(inputs)
-    for first, last, group in _plan(tallies, rows, max_bytes):
-        _ask(sides, first, last, group)
+    sides = yield from _enter(inputs, described_a, described_b, limits.request_bytes)
+    rows = sides[0].rows.count
+    for first, last, group in _plan(tallies, rows, limits.answer_bytes):
+        yield from _ask(sides, first, last, group)
     return Differences(
         described_a.reference,
         described_b.reference,
@@ -139,20 +151,23 @@ def compare(
     )
 
 
-def _enter(
-    client: Client, inputs: Inputs, a: Description, b: Description, timeout_s: float | None
-) -> tuple[_Side, _Side]:
+def _enter(inputs: Inputs, a: Description, b: Description, max_bytes: int) -> Conversation[tuple[_Side, _Side]]:
     """Return both sides, each checked by its server with one row before many layers are asked."""
-    side_a = _Side(client, a, inputs, timeout_s)
-    side_b = _Side(client, b, _rename(inputs, a, b), timeout_s)
-    if not isinstance(inputs, np.ndarray | Mapping):
+    side_a = _make_side(a, inputs, max_bytes)
+    side_b = _make_side(b, _rename(inputs, a, b), max_bytes)
+    if side_a.rows.are_pictures:
         if a.preprocessing and not b.preprocessing:
             side_b = replace(side_b, eyes=side_a)
         elif b.preprocessing and not a.preprocessing:
             side_a = replace(side_a, eyes=side_b)
     for side in (side_a, side_b):
-        side.see(0, 1)
+        yield from side.see(0, 1)
     return side_a, side_b
+
+
+def _make_side(description: Description, inputs: Inputs, max_bytes: int) -> _Side:
+    entries = tuple(inputs) if isinstance(inputs, Mapping) else (description.entry,)
+    return _Side(description, enter(inputs, max_bytes), entries, max_bytes)
 
 
 def _rename(inputs: Inputs, a: Description, b: Description) -> Inputs:
@@ -175,20 +190,6 @@ def _names_before(inputs: Inputs, description: Description) -> set[str]:
     entries = [layer for layer in description.layers if layer.name in inputs]
     depth = min((layer.depth for layer in entries), default=0)
     return {layer.name for layer in description.layers if layer.depth <= depth and layer.name not in inputs}
-
-
-def _count_rows(inputs: Inputs) -> int:
-    values = next(iter(inputs.values()), ()) if isinstance(inputs, Mapping) else inputs
-    return len(values) if isinstance(values, Sequence | np.ndarray) else 1
-
-
-def _take(inputs: Inputs, first: int, last: int) -> Inputs:
-    """Return some of the rows."""
-    if isinstance(inputs, Mapping):
-        return {name: value[first:last] for name, value in inputs.items()}
-    if isinstance(inputs, np.ndarray):
-        return inputs[first:last]
-    return inputs[first:last] if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes) else inputs
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ def _plan(tallies: Sequence[_Tally], rows: int, max_bytes: int) -> Iterable[tupl
     As many layers as can be go together, by few rows if need be: each set of layers is a slice of its own.
     """
     budget = max_bytes * 9 // 10  # for the names and shapes as well
-    sized = [(tally, _row_bytes(tally.layer)) for tally in tallies]
+    sized = [(tally, row_bytes(tally.layer)) for tally in tallies]
     groups: list[list[_Tally]] = [[]]
     filled = 0
     for tally, size in sized:
@@ -256,40 +257,40 @@ def _plan(tallies: Sequence[_Tally], rows: int, max_bytes: int) -> Iterable[tupl
             yield first, min(first + step, rows), group
 
 
-def _row_bytes(layer: Layer) -> int:
-    """Return the bytes of one row of an activation; 0 where they are not known."""
-    if layer.shape is None or layer.dtype.hasobject or any(size < 0 for size in layer.shape[1:]):
-        return 0
-    return prod(layer.shape[1:]) * layer.dtype.itemsize
-
-
-def _ask(sides: tuple[_Side, _Side], first: int, last: int, tallies: Sequence[_Tally]) -> None:
+def _ask(sides: tuple[_Side, _Side], first: int, last: int, tallies: Sequence[_Tally]) -> Conversation[None]:
     """Compare some rows of some layers, halving what cannot be answered together until one layer is to blame."""
     tallies = [tally for tally in tallies if not tally.error]
     if not tallies:
         return
-    a, b = sides
+    names = [tally.layer.name for tally in tallies], [tally.name_b for tally in tallies]
     try:
-        values_a = a.activations(first, last, [tally.layer.name for tally in tallies])
-        values_b = b.activations(first, last, [tally.name_b for tally in tallies])
+        calls = []
+        for side, layers in zip(sides, names, strict=True):
+            calls.append((yield from side.write(first, last, layers, _OF_A_LAYER)))
     except _OF_A_LAYER as error:
-        _ask_halves(sides, first, last, tallies, error)
+        yield from _ask_halves(sides, first, last, tallies, error)
         return
-    for tally in tallies:
-        tally.add(values_a[tally.layer.name], values_b[tally.name_b])
+    a, b = yield from ask_all(calls)
+    if isinstance(a, StrataError):
+        yield from _ask_halves(sides, first, last, tallies, a)
+    elif isinstance(b, StrataError):
+        yield from _ask_halves(sides, first, last, tallies, b)
+    else:
+        for tally in tallies:
+            tally.add(a[tally.layer.name], b[tally.name_b])
 
 
 def _ask_halves(
     sides: tuple[_Side, _Side], first: int, last: int, tallies: Sequence[_Tally], error: StrataError
-) -> None:
+) -> Conversation[None]:
     if isinstance(error, ResourceExhausted) and last - first > 1:
         middle = (first + last) // 2
-        _ask(sides, first, middle, tallies)
-        _ask(sides, middle, last, tallies)
+        yield from _ask(sides, first, middle, tallies)
+        yield from _ask(sides, middle, last, tallies)
     elif len(tallies) > 1:
         middle = len(tallies) // 2
-        _ask(sides, first, last, tallies[:middle])
-        _ask(sides, first, last, tallies[middle:])
+        yield from _ask(sides, first, last, tallies[:middle])
+        yield from _ask(sides, first, last, tallies[middle:])
     else:
         tallies[0].error = str(error)
 

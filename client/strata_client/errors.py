@@ -9,7 +9,7 @@ StrataError
 ├── Unauthenticated     the server wants credentials
 ├── PermissionDenied    the credentials do not allow it
 ├── Unimplemented       what answers does not speak strata.v1, or an older form of it
-├── Cancelled           the client was closed before the answer came
+├── Cancelled           the client was closed before the answer came, or belongs to another event loop
 ├── ServerError         the server failed, or its answer is not one
 └── MissingExtra        an extra of this distribution is not installed; no server was asked
 
@@ -24,6 +24,8 @@ class StrataError(Exception):
 
     code: ClassVar[str] = "UNKNOWN"
     """The name of the gRPC status code."""
+    retry_after_s: float | None = None
+    """When the server says to ask again; None where it says nothing, or never."""
 
 
 class InvalidArgument(StrataError):
@@ -75,7 +77,7 @@ class Unimplemented(StrataError):
 
 
 class Cancelled(StrataError):
-    """The client was closed."""
+    """The client was closed, or is used from another event loop than its own."""
 
     code = "CANCELLED"
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
-
-from strata.v1.tensor_pb2 import Images
 
 from strata_client.errors import InvalidArgument
 from strata_client.files import read_limited
@@ -21,15 +18,19 @@ Picture: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | 
 """A path, the bytes of a file, or a PIL image."""
 
 
-def write(pictures: Sequence[Picture], max_bytes: int) -> Images:
-    """Write one row for each picture.
+def encode(picture: Picture, max_bytes: int) -> bytes:
+    """Return a picture as a file.
 
     Raises:
         InvalidArgument: a PIL image has a mode that PNG does not know.
         ResourceExhausted: a file is larger than `max_bytes`.
         OSError: a file cannot be read.
     """
-    return Images(encoded=[_encode(picture, max_bytes) for picture in pictures])
+    if isinstance(picture, str | os.PathLike):
+        return read_limited(Path(picture), max_bytes)
+    if isinstance(picture, bytes | bytearray | memoryview):
+        return bytes(picture)
+    return _compress(picture)
 
 
 def is_picture(value: object) -> TypeGuard[Picture]:
@@ -41,14 +42,6 @@ def _is_image(value: object) -> TypeGuard[Image]:
     # Who holds a PIL image has imported PIL: the base install need not.
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(value, pil.Image)
-
-
-def _encode(picture: Picture, max_bytes: int) -> bytes:
-    if isinstance(picture, str | os.PathLike):
-        return read_limited(Path(picture), max_bytes)
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture)
-    return _compress(picture)
 
 
 def _compress(image: Image) -> bytes:

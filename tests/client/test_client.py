@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from artifacts import CLASSES, SIDE, assert_close, tiny_answer
 from PIL import Image
+from processes import ServerProcess
 from strata_client import Client, InvalidArgument, Layer, Model, NotFound, Preprocessing, Reduction
 from strata_client.images import Picture
 from strata_client.reductions import Reduce
@@ -175,5 +176,6 @@ def test_an_unknown_version_is_not_found(client: Client) -> None:
         client.layers("tiny:2")
 
 
-def test_a_server_says_whether_it_serves(client: Client) -> None:
-    assert client.is_serving()
+def test_a_server_says_that_it_serves(client: Client, tiny: ServerProcess) -> None:
+    health = client.health()
+    assert (health.serving, health.servers) == (True, {tiny.grpc: "serving"})

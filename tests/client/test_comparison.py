@@ -11,18 +11,22 @@ from artifacts import SIDE, WEIGHTS, tiny_answer, tiny_manifest, tiny_model, wri
 from onnx import numpy_helper
 from PIL import Image
 from processes import ServerProcess, serving
+from strata.v1.inference_pb2 import GetActivationsRequest
 from strata_client import (
-    Activations,
     Client,
     DeadlineExceeded,
     Description,
     Difference,
+    Differences,
     InvalidArgument,
     Layer,
     NotFound,
     ResourceExhausted,
+    StrataError,
     comparison,
 )
+from strata_client._calls import Call
+from strata_client._chunks import Limits
 
 LAYERS = ["image", "double", "flat", "scores", "predictions"]
 CHANGED = WEIGHTS.copy()
@@ -120,9 +124,7 @@ def test_the_tolerance_is_a_share_of_the_largest_magnitude(client: Client) -> No
 
 @pytest.mark.parametrize("max_bytes", [64 * 2**20, 500, 20])
 def test_the_size_of_the_requests_changes_nothing(client: Client, max_bytes: int) -> None:
-    whole, parts = (
-        comparison.compare(client, "tiny:1", "tiny:2", descending(7), max_bytes=size) for size in (2**26, max_bytes)
-    )
+    whole, parts = (compare(client, "tiny:1", "tiny:2", descending(7), size) for size in (2**26, max_bytes))
     assert [layer.name for layer in parts.layers] == LAYERS
     for one, other in zip(whole.layers, parts.layers, strict=True):
         # A row alone and among others is summed in another order.
@@ -140,39 +142,51 @@ def test_what_does_not_fit_an_answer_is_asked_in_parts(versions: ServerProcess, 
         Client(versions.grpc) as free,
     ):
         with pytest.raises(ResourceExhausted):
-            client.activations(rows, LAYERS)
+            client.activations({"flat": np.zeros((1, 300), np.float32)}, ["flat"])
         found, expected = (one.diff("tiny:1", "tiny:2", rows) for one in (client, free))
     for layer, other in zip(found.layers, expected.layers, strict=True):
         assert layer.error == ""
         assert (layer.largest, layer.mean) == pytest.approx((other.largest, other.mean), abs=1e-6)
 
 
-class Recording(Client):
-    """Notes what is asked, and refuses some layers."""
+class Recording:
+    """A transport that notes which layers are asked, and refuses some."""
 
-    def __init__(self, address: str, refused: Mapping[str, Exception] | None = None) -> None:
-        super().__init__(address)
-        self.asked: list[tuple[str, list[str], Any]] = []
+    def __init__(self, address: str, refused: Mapping[str, StrataError] | None = None) -> None:
+        self._channels = Client(address)._transport
+        self.addresses, self.width = self._channels.addresses, self._channels.width
+        self.asked: list[tuple[str, list[str], int]] = []
         self._refused = refused or {}
 
-    def activations(self, inputs: Any, layers: Any, *, model: str = "", **options: Any) -> Activations:
-        self.asked.append((model, list(layers), inputs))
-        for layer in layers:
-            if layer in self._refused:
-                raise self._refused[layer]
-        return super().activations(inputs, layers, model=model, **options)
+    def perform(self, call: Call[Any], timeout_s: float) -> bytes:
+        if call.path.endswith("GetActivations"):
+            request = GetActivationsRequest.FromString(call.body)
+            rows = request.tensors.tensors[0].shape[0]
+            self.asked.append((f"{request.model.name}:{request.model.version}", list(request.layers), rows))
+            for layer in request.layers:
+                if layer in self._refused:
+                    raise self._refused[layer]
+        return self._channels.perform(call, timeout_s)
+
+    def close(self) -> None:
+        self._channels.close()
+
+
+def compare(client: Client, a: str, b: str, rows: Any, answer_bytes: int) -> Differences:
+    return client._hold(comparison.compare(a, b, rows, limits=Limits(2**26, answer_bytes)), 20)
 
 
 def test_as_many_layers_as_fit_are_asked_together(versions: ServerProcess) -> None:
-    with Recording(versions.grpc) as client:
-        comparison.compare(client, "tiny:1", "tiny:2", images(10), max_bytes=2 * 240)
-    asked = [(layers, len(rows)) for model, layers, rows in client.asked if model == "tiny:1"]
+    transport = Recording(versions.grpc)
+    with Client._over(transport) as client:
+        compare(client, "tiny:1", "tiny:2", images(10), 2 * 240)
+    asked = [(layers, rows) for model, layers, rows in transport.asked if model == "tiny:1"]
     # A row has 64, 64, 64, 12 and 12 bytes: two of them leave room for the names.
     assert asked == [(["image"], 1), *[(LAYERS, 2)] * 5]
 
 
 def test_a_layer_that_cannot_be_computed_is_named_and_the_others_are_compared(versions: ServerProcess) -> None:
-    with Recording(versions.grpc, {"double": InvalidArgument("no kernel for double")}) as client:
+    with Client._over(Recording(versions.grpc, {"double": InvalidArgument("no kernel for double")})) as client:
         found = client.diff("tiny:1", "tiny:1", images(3))
     assert [(layer.name, layer.error) for layer in found.layers if layer.error] == [("double", "no kernel for double")]
     assert not found.agree
@@ -182,16 +196,17 @@ def test_a_layer_that_cannot_be_computed_is_named_and_the_others_are_compared(ve
 
 def test_a_server_that_stops_ends_the_comparison(versions: ServerProcess) -> None:
     with (
-        Recording(versions.grpc, {"double": DeadlineExceeded("too late")}) as client,
+        Client._over(Recording(versions.grpc, {"double": DeadlineExceeded("too late")})) as client,
         pytest.raises(DeadlineExceeded, match="too late"),
     ):
         client.diff("tiny:1", "tiny:1", images(3))
 
 
 def test_an_input_that_does_not_fit_is_refused_at_once(versions: ServerProcess) -> None:
-    with Recording(versions.grpc) as client, pytest.raises(InvalidArgument, match="expected"):
+    transport = Recording(versions.grpc)
+    with Client._over(transport) as client, pytest.raises(InvalidArgument, match="expected"):
         client.diff("tiny:1", "tiny:2", images(2)[..., :2, :])
-    assert len(client.asked) == 1
+    assert len(transport.asked) == 1
 
 
 def test_not_a_number_differs_from_a_number_without_end(client: Client) -> None:

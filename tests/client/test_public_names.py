@@ -13,13 +13,16 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_public_names_are_these() -> None:
     assert strata_client.__all__ == [
+        "TLS",
         "Activations",
+        "AsyncClient",
         "Cancelled",
         "Client",
         "DeadlineExceeded",
         "Description",
         "Difference",
         "Differences",
+        "Health",
         "InvalidArgument",
         "Label",
         "Layer",
@@ -33,6 +36,7 @@ def test_the_public_names_are_these() -> None:
         "ReceptiveField",
         "Reduction",
         "ResourceExhausted",
+        "Retries",
         "ServerError",
         "StrataError",
         "TrainingFigures",

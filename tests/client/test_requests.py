@@ -7,13 +7,23 @@ import pytest
 from PIL import Image
 from strata.v1 import inference_pb2
 from strata.v1.inference_pb2 import GetActivationsRequest, PredictRequest
-from strata_client import InvalidArgument, Reduction, ResourceExhausted, _shared
+from strata_client import InvalidArgument, Reduction, ResourceExhausted, _chunks, _shared
+from strata_client._questions import Prediction
+from strata_client._rows import enter
 
 ROWS = np.zeros((2, 4), np.float32)
 
 
 def write(inputs: Any, model: str = "", top: int = 5, max_bytes: int = 2**20) -> PredictRequest:
-    return _shared.write_predict(inputs, model, top, max_bytes)
+    rows = enter(inputs, max_bytes)
+    fields, stop = rows.write(0, rows.count, max_bytes)
+    assert stop == rows.count
+    return PredictRequest.FromString(_chunks.write(Prediction(top), fields, model, max_bytes))
+
+
+def ask(layers: Any = ("a", "b"), reduce: Any = "none") -> GetActivationsRequest:
+    fields, _ = enter(ROWS, 2**20).write(0, 2, 2**20)
+    return _shared.write_activations(fields, "", layers, reduce)
 
 
 def test_an_array_goes_to_the_only_input_and_so_has_no_name() -> None:
@@ -89,22 +99,18 @@ def test_a_number_of_labels_that_cannot_travel_is_refused(top: int) -> None:
 
 
 def test_layers_are_asked_in_their_order() -> None:
-    request = _shared.write_activations(ROWS, "", ("conv2", "conv1"), "none", 2**20)
+    request = ask(("conv2", "conv1"))
     assert list(request.layers) == ["conv2", "conv1"]
 
 
 @pytest.mark.parametrize("layers", ["conv1", [1]])
 def test_layers_that_are_no_list_of_names_are_a_type_error(layers: Any) -> None:
     with pytest.raises(TypeError, match=r"layer.*: expected"):
-        _shared.write_activations(ROWS, "", layers, "none", 2**20)
-
-
-def ask(reduce: Any) -> GetActivationsRequest:
-    return _shared.write_activations(ROWS, "", ["a", "b"], reduce, 2**20)
+        ask(layers)
 
 
 def test_a_reduction_for_all_layers_is_written_once() -> None:
-    request = ask("channels:1-3+space:0-2,4-8+mean+half")
+    request = ask(reduce="channels:1-3+space:0-2,4-8+mean+half")
     assert request.reduction == inference_pb2.Reduction(
         channels={"start": 1, "stop": 3},
         space=[{"start": 0, "stop": 2}, {"start": 4, "stop": 8}],
@@ -115,7 +121,7 @@ def test_a_reduction_for_all_layers_is_written_once() -> None:
 
 
 def test_reductions_of_single_layers_are_written_under_their_names() -> None:
-    request = ask({"a": "statistics", "b": Reduction(top_channels=3, top_labels=4, pooling="max")})
+    request = ask(reduce={"a": "statistics", "b": Reduction(top_channels=3, top_labels=4, pooling="max")})
     assert not request.HasField("reduction")
     assert request.layer_reductions["a"] == inference_pb2.Reduction(statistics=True)
     assert request.layer_reductions["b"] == inference_pb2.Reduction(
@@ -124,8 +130,8 @@ def test_reductions_of_single_layers_are_written_under_their_names() -> None:
 
 
 def test_without_a_reduction_there_is_none_in_the_request() -> None:
-    assert not ask("none").HasField("reduction")
-    assert not ask({}).layer_reductions
+    assert not ask().HasField("reduction")
+    assert not ask(reduce={}).layer_reductions
 
 
 @pytest.mark.parametrize(
@@ -134,7 +140,7 @@ def test_without_a_reduction_there_is_none_in_the_request() -> None:
 )
 def test_a_reduction_that_cannot_travel_is_refused(reduction: Reduction) -> None:
     with pytest.raises(InvalidArgument, match="expected"):
-        ask(reduction)
+        ask(reduce=reduction)
 
 
 def test_a_mapping_names_layers_as_well_as_inputs() -> None:

@@ -106,8 +106,12 @@ def test_a_closed_client_says_that_it_is_closed() -> None:
 
 
 def test_a_server_of_another_protocol_is_named_with_its_address(peer: Peer) -> None:
-    with peer({}) as address, Client(address) as client, pytest.raises(strata_client.Unimplemented, match=address):
-        client.is_serving()
+    with peer({}) as address, Client(address) as client:
+        with pytest.raises(strata_client.Unimplemented, match=address):
+            client.models()
+        health = client.health()
+    assert not health.serving
+    assert health.servers[address].startswith(address)
 
 
 def test_an_answer_over_grpcs_own_limit_is_received(peer: Peer) -> None:

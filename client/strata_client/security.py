@@ -1,0 +1,90 @@
+"""How a server is known, and how it knows its caller."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strata_client.errors import InvalidArgument
+
+
+@dataclass(frozen=True)
+class TLS:
+    """Encrypted connections: who must have signed the server's certificate, and what the client shows of itself.
+
+    Each of the three is a PEM file by its path, or the bytes of one. A path is read once, when a client is made.
+    """
+
+    authority: Path | bytes | None = None
+    """The certificates that the server's must be signed by; None for those that gRPC comes with."""
+    certificate: Path | bytes | None = None
+    """The client's own, with those between it and its authority; only with `key`."""
+    key: Path | bytes | None = field(default=None, repr=False)
+    """The private key of `certificate`, without a password."""
+    server_name: str | None = None
+    """The name that must stand in the server's certificate; None for the host of the address."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What `TLS` names, read and looked at: PEM each, None where it names none."""
+
+    authority: bytes | None
+    certificate: bytes | None
+    key: bytes | None = field(repr=False)
+
+
+def read_identity(tls: TLS) -> Identity:
+    """Read the files.
+
+    gRPC would say of a wrong one no more than that the connection failed.
+
+    Raises:
+        InvalidArgument: one is none of its kind, or certificate and key do not belong together.
+        OSError: one cannot be read.
+    """
+    if (tls.certificate is None) != (tls.key is None):
+        raise InvalidArgument("tls: expected certificate and key together; received one without the other")
+    identity = Identity(
+        _read(tls.authority, "authority", "CERTIFICATE"),
+        _read(tls.certificate, "certificate", "CERTIFICATE"),
+        _read(tls.key, "key", "PRIVATE KEY"),
+    )
+    for value, what in ((tls.authority, "authority"), (tls.certificate, "certificate")):
+        _check_certificates(getattr(identity, what), _name(value, what))
+    if isinstance(tls.certificate, Path) and isinstance(tls.key, Path):
+        _check_pair(tls.certificate, tls.key)
+    return identity
+
+
+def _name(value: Path | bytes | None, what: str) -> str:
+    return str(value) if isinstance(value, Path) else what
+
+
+def _read(value: Path | bytes | None, what: str, kind: str) -> bytes | None:
+    if value is None:
+        return None
+    data = value.read_bytes() if isinstance(value, Path) else value
+    if b"-----BEGIN " not in data or f"{kind}-----".encode() not in data:
+        raise InvalidArgument(f"tls: {_name(value, what)}: expected PEM with a {kind.lower()}; received none")
+    return data
+
+
+def _check_certificates(data: bytes | None, name: str) -> None:
+    if data is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=data.decode("ascii", "ignore"))
+    except ssl.SSLError as error:
+        raise InvalidArgument(f"tls: {name}: expected certificates; received damaged ones") from error
+
+
+def _check_pair(certificate: Path, key: Path) -> None:
+    try:
+        # Without a password of ours OpenSSL would ask for one on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise InvalidArgument(
+            f"tls: {key}: expected the private key of {certificate}, without a password; received another or none"
+        ) from error
