@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from strata_client.activity import Activity, Array
@@ -18,8 +19,9 @@ from strata_client.reductions import NONE
 
 try:
     from rich import box
-    from rich.cells import cell_len
-    from rich.console import Console
+    from rich.cells import cell_len, chop_cells
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 except ModuleNotFoundError as error:
@@ -27,11 +29,50 @@ except ModuleNotFoundError as error:
 
 _BAR_LENGTH = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_WIDE = 100  # columns: from here on a table has room for more than what everyone wants
 _GAP = 2  # between columns, as the tables of terminals have it
 _FOLDED = 12  # letters of a name in one line: with fewer it is no longer read as one
 _MOST_LARGEST = 5
 _UNLIMITED = 100_000  # columns: what reads a pipe wraps lines itself, or wants them whole
+
+
+_PIECE = re.compile(r"[^/_.: -]*?(?:[/_.: -]+|(?<=[a-z0-9])(?=[A-Z])|$)")  # of a name, as people read it
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command what an output means that nobody reads."""
+        raise BrokenPipeError
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name in a table: where there is no room for it, its lines end where its words do."""
+
+    text: str
+    style: str = ""
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        longest = cell_len(self.text)
+        return Measurement(min(longest, _FOLDED), longest)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("\n".join(_fold(self.text, options.max_width)), self.style)
+
+
+def _fold(name: str, width: int) -> list[str]:
+    """Return a name in lines of at most `width` columns, with words in one piece where they fit."""
+    lines = [""]
+    for piece in _PIECE.findall(name):
+        if cell_len(lines[-1] + piece) <= width:
+            lines[-1] += piece
+        elif cell_len(piece) <= width:
+            lines.append(piece)
+        else:
+            lines[-1:] = chop_cells(lines[-1] + piece, width)
+    return lines
 
 
 @dataclass(frozen=True)
@@ -81,9 +122,9 @@ class Screen:
 
 def open_screen() -> Screen:
     """Return standard output; names are shown as they are, never as markup."""
-    console = Console(markup=False, emoji=False, highlight=False)
+    console = _Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, emoji=False, highlight=False, color_system=None, width=_UNLIMITED)
+        console = _Console(markup=False, emoji=False, highlight=False, color_system=None, width=_UNLIMITED)
     return Screen(console)
 
 
@@ -93,37 +134,58 @@ def show_models(screen: Screen, models: Sequence[Model]) -> None:
     _add_columns(table, "model", "version>", "layers>", "parameters>", "multiply-adds>", "classes>")
     for model in models:
         figures = (model.layer_count, model.parameters, model.multiply_adds, model.class_count)
-        table.add_row(_text(model.name), _text(model.version), *(f"{figure:,}" for figure in figures))
+        table.add_row(_name(model.name), _text(model.version), *(f"{figure:,}" for figure in figures))
     screen.show(table)
 
 
 def show_layers(screen: Screen, description: Description) -> None:
     """Show the catalog of a model, with totals."""
     screen.say(_headline(description))
+    columns = _fit(screen, _list_layers(description))
     table = screen.table()
-    # What a place sees is the first thing to go where there is no room: --json has it all.
-    windows = [_window(layer) if screen.width >= _WIDE else "" for layer in description.layers]
-    sees = any(windows)
-    _add_columns(
-        table, "layer", "kind", "shape>", "parameters>", "multiply-adds>", *(["sees>"] if sees else []), "role"
-    )
-    usual = _usual_dtype(description)
-    for layer, window in zip(description.layers, windows, strict=True):
-        table.add_row(
-            _text(layer.name, "bold"),
-            _text(layer.kind),
-            _text(_describe_value(layer, usual)),
-            f"{layer.parameters:,}",
-            f"{layer.multiply_adds:,}",
-            *([window] if sees else []),
-            _role(layer, description),
-        )
+    _add_columns(table, *columns)
+    *rows, total = zip(*columns.values(), strict=True)
+    for row in rows:
+        table.add_row(*row)
     if not screen.is_plain:
         table.add_section()
-    parameters = sum(layer.parameters for layer in description.layers)
-    multiply_adds = sum(layer.multiply_adds for layer in description.layers)
-    table.add_row("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", style="bold")
+    table.add_row(*total, style="bold")
     screen.show(table)
+
+
+def _list_layers(description: Description) -> dict[str, list[_Name | str]]:
+    """Return the columns of the catalog, each with a cell for every layer and one for all of them together."""
+    layers, usual = description.layers, _usual_dtype(description)
+    return {
+        "layer": [*(_name(layer.name, "bold") for layer in layers), "total"],
+        "kind": [*(_name(layer.kind) for layer in layers), ""],
+        "shape>": [*(escape(_describe_value(layer, usual)) for layer in layers), ""],
+        "parameters>": [f"{figure:,}" for figure in _add_sum([layer.parameters for layer in layers])],
+        "multiply-adds>": [f"{figure:,}" for figure in _add_sum([layer.multiply_adds for layer in layers])],
+        "sees>": [*(_window(layer) for layer in layers), ""],
+        "role": [*(_role(layer, description) for layer in layers), ""],
+    }
+
+
+def _add_sum(figures: list[int]) -> list[int]:
+    return [*figures, sum(figures)]
+
+
+def _fit(screen: Screen, columns: Mapping[str, list[_Name | str]]) -> dict[str, list[_Name | str]]:
+    """Return the columns for which there is room beside whole names: --json has the others too."""
+    fitting = {name: cells for name, cells in columns.items() if any(map(str, cells)) or name == "role"}
+    for name in ("sees>", "role"):
+        if _sum_widths(fitting) > screen.width:
+            fitting.pop(name, None)
+    if _sum_widths(fitting) <= screen.width:
+        return fitting
+    return {name.replace("multiply-", "multiply-\n"): cells for name, cells in fitting.items()}
+
+
+def _sum_widths(columns: Mapping[str, list[_Name | str]]) -> int:
+    return 1 + sum(
+        _GAP + max(cell_len(str(cell)) for cell in (name.removesuffix(">"), *cells)) for name, cells in columns.items()
+    )
 
 
 def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Sequence[Prediction]]]) -> None:
@@ -136,9 +198,9 @@ def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Sequence[P
         for row, prediction in enumerate(rows):
             best, *others = prediction.labels
             table.add_row(
-                _text(file),
+                _name(file),
                 *([f"{row:,}"] if many else []),
-                _text(best.name, "bold"),
+                _name(best.name, "bold"),
                 format_score(best.score),
                 Text(_bar(screen, best.score), "green"),
                 _text(", ".join(_runners_up(others)), "dim"),
@@ -159,7 +221,7 @@ def show_activations(screen: Screen, inspected: Inspection) -> None:
         # The largest at a place are of many channels: how many of those are dead is not known.
         whole = name not in inspected.activations.channels
         table.add_row(
-            _text(name, "bold"),
+            _name(name, "bold"),
             format_shape(inspected.activations[name].shape),
             *_figures(inspected.activations[name], activity),
             f"{activity.channel_count:,}" if whole else "",
@@ -188,8 +250,8 @@ def show_differences(screen: Screen, differences: Differences) -> None:
         figures = (layer.largest, layer.mean, layer.relative) if not layer.error else ()
         mark = "past" if layer.past else layer.error
         table.add_row(
-            _text(layer.name, "bold"),
-            _text(layer.kind),
+            _name(layer.name, "bold"),
+            _name(layer.kind),
             *([f"{figure:.3g}" for figure in figures] or [""] * 3),
             _text("<- first past" if layer is first else mark, "red" if layer.past else "dim"),
         )
@@ -264,13 +326,18 @@ def _add_columns(table: Table, *columns: str) -> None:
 def _narrowest(table: Table) -> int:
     """Return how many columns a table needs for its numbers as they are, and some letters of each name in a line."""
     for column in table.columns:
-        longest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+        cells = (*str(column.header).split("\n"), *map(str, column.cells))
+        longest = max(map(cell_len, cells))
         column.min_width = longest if column.no_wrap else min(longest, _FOLDED)
     return sum((column.min_width or 0) + _GAP for column in table.columns) + 1
 
 
 def _text(text: str, style: str = "") -> Text:
     return Text(escape(text), style)
+
+
+def _name(text: str, style: str = "") -> _Name:
+    return _Name(escape(text), style)
 
 
 def _headline(description: Description) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     help="Draw what the network saw, its answer, and the most active channels of each layer; F.svg and F.pdf work too.",
 )
 @options.with_model
-def activations(  # noqa: PLR0913 - one for each option
+def activations(
     server: Server,
     model: str,
     file: str,

@@ -35,10 +35,10 @@ class Commands(click.Group):
             ctx.exit(ExitCode.INTERRUPTED)
         except click.UsageError as error:
             if not ctx.meta[JSON_KEY]:
-                raise
-            raise exits.refuse(error, ctx) from error
+                raise  # people are shown how it is used as well
+            ctx.exit(exits.tell(error, ctx))
         except (StrataError, OSError) as error:
-            raise exits.refuse(error, ctx) from error
+            ctx.exit(exits.tell(error, ctx))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the exit codes, and what to try first."""

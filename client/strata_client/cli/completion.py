@@ -4,31 +4,16 @@ import os
 import shlex
 
 import click
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+)
 
 from strata_client.cli.help import Command
-
-_SHELLS = ("bash", "zsh", "fish")
-
-
-@click.command(cls=Command)
-@click.argument("shell", type=click.Choice(_SHELLS))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print a script with which a shell completes what is typed.
-
-    \b
-    bash, in ~/.bashrc:                   eval "$(strata completion bash)"
-    zsh, in ~/.zshrc behind compinit:     eval "$(strata completion zsh)"
-    fish, in ~/.config/fish/config.fish:  strata completion fish | source
-
-    It knows commands, options and files, and the models and layers of the server that the line names, or
-    $STRATA_SERVER; one that does not answer within half a second adds none.
-    """
-    root = ctx.find_root()
-    script = get_completion_class(shell)
-    assert script
-    click.echo(script(root.command, {}, "strata", "_STRATA_COMPLETE").source(), nl=False)
 
 
 class _Bash(BashComplete):
@@ -81,7 +66,7 @@ def _split(line: str) -> list[str]:
     """Return the words of a line as a shell takes them, the last one empty behind a space."""
     words = shlex.shlex(line, posix=True, punctuation_chars=False)
     words.whitespace_split, words.commenters = True, ""
-    found = []
+    found: list[str] = []
     try:
         found.extend(words)
     except ValueError:  # a quote that is open yet
@@ -89,4 +74,24 @@ def _split(line: str) -> list[str]:
     return found if found and not line[-1:].isspace() else [*found, ""]
 
 
-add_completion_class(_Bash)
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "fish": FishComplete}
+
+add_completion_class(_Bash)  # in place of click's own
+
+
+@click.command(cls=Command)
+@click.argument("shell", type=click.Choice(tuple(_SHELLS)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script with which a shell completes what is typed.
+
+    \b
+    bash, in ~/.bashrc:                   eval "$(strata completion bash)"
+    zsh, in ~/.zshrc behind compinit:     eval "$(strata completion zsh)"
+    fish, in ~/.config/fish/config.fish:  strata completion fish | source
+
+    It knows commands, options and files, and the models and layers of the server that the line names, or
+    $STRATA_SERVER; one that does not answer within half a second adds none.
+    """  # noqa: D301 - click's mark of lines that stay as they are
+    script = _SHELLS[shell](ctx.find_root().command, {}, "strata", "_STRATA_COMPLETE")
+    click.echo(script.source(), nl=False)

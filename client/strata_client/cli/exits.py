@@ -36,46 +36,29 @@ JSON_KEY = "strata_client.json"
 """Where a context's `meta` says that the caller is a machine."""
 
 
-class Refusal(click.ClickException):
-    """What a caller is told when there is no answer: one line on standard error.
+def tell(error: Exception, context: click.Context) -> ExitCode:
+    """Say on standard error, in one line, why there is no answer; return the exit code.
 
-    It is text for people, and with --json `{"error": {"code": ..., "message": ...}}`.
+    The line is text for people, and with --json `{"error": {"code": ..., "message": ...}}`.
     """
-
-    def __init__(self, code: str, message: str, exit_code: ExitCode, *, as_json: bool) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self._code = code
-        self._as_json = as_json
-
-    def show(self, file: Any = None) -> None:
-        """Print the line."""
-        line = json.dumps(document(self._code, self.message)) if self._as_json else f"strata: {self.message}"
-        click.echo(line, err=True, file=file)
+    machine = context.meta.get(JSON_KEY, False)
+    click.echo(json.dumps(describe(error)) if machine else f"strata: {explain(error)}", err=True)
+    return judge(error)
 
 
-def refuse(error: Exception, context: click.Context) -> Refusal:
-    """Return what an error of the library, of a file or of the usage means to the caller."""
-    if isinstance(error, click.UsageError):
-        return Refusal(name(error), error.format_message(), ExitCode.USAGE, as_json=True)
-    return Refusal(name(error), explain(error), judge(error), as_json=bool(context.meta.get(JSON_KEY)))
+def describe(error: Exception) -> dict[str, Any]:
+    """Return an error in the one shape that all JSON documents have for it."""
+    return {"error": {"code": name(error), "message": explain(error)}}
 
 
 def explain(error: Exception) -> str:
     """Return one line that says what went wrong."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return escape(f"{error.filename}: {error.strerror}")
+    if isinstance(error, click.ClickException):
+        return escape(error.format_message())
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{error.filename}: " if error.filename is not None else ""
+        return escape(f"{named}{error.strerror}")
     return escape(str(error))
-
-
-def describe(error: Exception) -> dict[str, Any]:
-    """Return an error as every JSON document has it."""
-    return document(name(error), explain(error))
-
-
-def document(code: str, message: str) -> dict[str, Any]:
-    """Return the one shape of errors in JSON."""
-    return {"error": {"code": code, "message": message}}
 
 
 def name(error: Exception) -> str:
@@ -87,6 +70,8 @@ def name(error: Exception) -> str:
 
 def judge(error: Exception) -> ExitCode:
     """Return the exit code of an error that left nothing to show."""
+    if isinstance(error, click.UsageError):
+        return ExitCode.USAGE
     return ExitCode.RETRY if may_pass(error) else ExitCode.FAILED
 
 

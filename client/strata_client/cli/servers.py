@@ -47,7 +47,8 @@ class Server:
     @classmethod
     def guess(cls, options: Mapping[str, Any]) -> Self:
         """Return what is known while a command is still being typed."""
-        return cls(**{field.name: options.get(field.name) for field in fields(cls)})
+        known: dict[str, Any] = {field.name: options.get(field.name) for field in fields(cls)}
+        return cls(**known)
 
     @property
     def addresses(self) -> tuple[str, ...]:

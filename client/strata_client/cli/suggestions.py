@@ -60,11 +60,15 @@ def _list_asked(context: click.Context) -> list[str]:
 
 
 def _list_layers(context: click.Context) -> list[str]:
-    # `strata diff` takes its models as arguments.
-    model = context.params.get("model") or context.params.get("a") or ""
     with suppress(Exception), _connect(context) as client:
-        return [layer.name for layer in client.layers(model)]
+        return [layer.name for layer in client.layers(_read_model(context))]
     return []
+
+
+def _read_model(context: click.Context) -> str:
+    # `strata diff` takes its models as arguments, which click leaves alone while an option's value is missing.
+    typed: str = context.params.get("model") or context.params.get("a") or "".join(context.args[:1])
+    return typed
 
 
 def _connect(context: click.Context) -> "Client":
