@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from strata_client.activity import Activity, Array
 from strata_client.catalog import Description, Layer, Model
@@ -35,7 +36,7 @@ _MOST_LARGEST = 5
 _UNLIMITED = 100_000  # columns: what reads a pipe wraps lines itself, or wants them whole
 
 
-_PIECE = re.compile(r"[^/_.: -]*?(?:[/_.: -]+|(?<=[a-z0-9])(?=[A-Z])|$)")  # of a name, as people read it
+_PIECE = re.compile(r"[^/_: -]*?(?:[/_: -]+|(?<=[a-z0-9])(?=[A-Z])|$)")  # of a name, as people read it
 
 
 class _Console(Console):
@@ -60,6 +61,9 @@ class _Name:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text("\n".join(_fold(self.text, options.max_width)), self.style)
+
+
+_Cell: TypeAlias = _Name | Text | str
 
 
 def _fold(name: str, width: int) -> list[str]:
@@ -153,7 +157,7 @@ def show_layers(screen: Screen, description: Description) -> None:
     screen.show(table)
 
 
-def _list_layers(description: Description) -> dict[str, list[_Name | str]]:
+def _list_layers(description: Description) -> dict[str, list[_Cell]]:
     """Return the columns of the catalog, each with a cell for every layer and one for all of them together."""
     layers, usual = description.layers, _usual_dtype(description)
     return {
@@ -171,7 +175,7 @@ def _add_sum(figures: list[int]) -> list[int]:
     return [*figures, sum(figures)]
 
 
-def _fit(screen: Screen, columns: Mapping[str, list[_Name | str]]) -> dict[str, list[_Name | str]]:
+def _fit(screen: Screen, columns: Mapping[str, list[_Cell]]) -> dict[str, list[_Cell]]:
     """Return the columns for which there is room beside whole names: --json has the others too."""
     fitting = {name: cells for name, cells in columns.items() if any(map(str, cells)) or name == "role"}
     for name in ("sees>", "role"):
@@ -182,7 +186,7 @@ def _fit(screen: Screen, columns: Mapping[str, list[_Name | str]]) -> dict[str, 
     return {name.replace("multiply-", "multiply-\n"): cells for name, cells in fitting.items()}
 
 
-def _sum_widths(columns: Mapping[str, list[_Name | str]]) -> int:
+def _sum_widths(columns: Mapping[str, list[_Cell]]) -> int:
     return 1 + sum(
         _GAP + max(cell_len(str(cell)) for cell in (name.removesuffix(">"), *cells)) for name, cells in columns.items()
     )
@@ -190,21 +194,25 @@ def _sum_widths(columns: Mapping[str, list[_Name | str]]) -> int:
 
 def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Sequence[Prediction]]]) -> None:
     """Show the answer for each row of each file: the best label, its score and a bar for it, and the runners-up."""
+    rows = [(file, row, each) for file, found in predictions for row, each in enumerate(found)]
+    columns: dict[str, list[_Cell]] = {
+        "file": [_name(file) for file, _, _ in rows],
+        "row>": [f"{row:,}" for _, row, _ in rows],
+        "label": [_name(each.label, "bold") for _, _, each in rows],
+        "score>": [format_score(each.score) for _, _, each in rows],
+        "": ["#" * _BAR_LENGTH],
+        "runners-up": [escape(", ".join(_runners_up(each.labels[1:]))) for _, _, each in rows],
+    }
+    if all(len(found) == 1 for _, found in predictions):
+        del columns["row>"]  # a picture is one row; a file of arrays may have many
+    # A shorter bar says the same.
+    length = min(_BAR_LENGTH, max(_BAR_LENGTH // 4, _BAR_LENGTH - _sum_widths(columns) + screen.width))
+    columns |= {"": [Text(_bar(screen, each.score, length), "green") for _, _, each in rows]}
+    columns |= {"runners-up": [Text(str(cell), "dim") for cell in columns["runners-up"]]}
     table = screen.table()
-    # A picture is one row; a file of arrays may have many.
-    many = any(len(rows) > 1 for _, rows in predictions)
-    _add_columns(table, "file", *(["row>"] if many else []), "label", "score>", "", "runners-up")
-    for file, rows in predictions:
-        for row, prediction in enumerate(rows):
-            best, *others = prediction.labels
-            table.add_row(
-                _name(file),
-                *([f"{row:,}"] if many else []),
-                _name(best.name, "bold"),
-                format_score(best.score),
-                Text(_bar(screen, best.score), "green"),
-                _text(", ".join(_runners_up(others)), "dim"),
-            )
+    _add_columns(table, *columns)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     screen.show(table)
 
 
@@ -373,11 +381,11 @@ def _runners_up(labels: Sequence[Label]) -> list[str]:
     return [f"{name} {score}" for name, score in scores if not score.startswith("<")]
 
 
-def _bar(screen: Screen, score: float) -> str:
+def _bar(screen: Screen, score: float, length: int) -> str:
     """Return a bar for a probability, and none for any other score."""
     if not 0 <= score <= 1:
         return ""
     if not screen.has_blocks:
-        return "#" * round(score * _BAR_LENGTH)
-    full, eighths = divmod(round(score * _BAR_LENGTH * 8), 8)
+        return "#" * round(score * length)
+    full, eighths = divmod(round(score * length * 8), 8)
     return "█" * full + _EIGHTHS[eighths].strip()

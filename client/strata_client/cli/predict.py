@@ -65,6 +65,8 @@ def _ask(client: "Client", files: Sequence[str], model: str, top: int) -> _Answe
             answers.append((file, client.predict(sources.read(file), model=model, top=top)))
         except (StrataError, OSError) as error:
             if _is_the_files(error):
+                if not answers:
+                    client.describe(model)  # which says if the model is wrong, rather than every file
                 answers.append((file, error))
                 continue
             if not answers:
@@ -107,8 +109,13 @@ def _tell_failures(answers: _Answers) -> None:
             failed.setdefault(exits.explain(answer), []).append(escape(file))
     for text, files in failed.items():
         # The server knows no names of files, and what reads them has said which it is.
-        line = text if len(files) == 1 and files[0] in text else f"{', '.join(files)}: {text}"
+        line = text if len(files) == 1 and files[0] in text else f"{_quote(files)}: {text}"
         click.echo(f"strata: {line}", err=True)
+
+
+def _quote(files: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(files) - most:,} more" if len(files) > most else ""
+    return f"{', '.join(files[:most])}{more}"
 
 
 def _show(answers: _Answers) -> None:

@@ -67,7 +67,8 @@ def _list_layers(context: click.Context) -> list[str]:
 
 def _read_model(context: click.Context) -> str:
     # `strata diff` takes its models as arguments, which click leaves alone while an option's value is missing.
-    typed: str = context.params.get("model") or context.params.get("a") or "".join(context.args[:1])
+    untold = context.args[:1] if "a" in context.params else []
+    typed: str = context.params.get("model") or context.params.get("a") or "".join(untold)
     return typed
 
 
