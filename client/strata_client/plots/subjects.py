@@ -11,7 +11,8 @@ from strata_client.activity import Activity, Array, as_floats, measure
 from strata_client.formats import format_number
 from strata_client.names import shorten
 
-_LONGEST_NAME = 48  # characters of a layer's name that fit its title
+_LONGEST_TITLE = 78  # characters that fit beside the figures
+_SHORTEST_NAME = 40  # characters of a layer's name, whatever else the title holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,8 @@ class Subject:
         shape = "x".join(map(str, self.shape)) or "1"
         dead = f", {self.dead_count:,} dead" if self.dead_count else ""
         count = f"{self.activity.channel_count:,} {self.channel_noun}"
-        return f"{shorten(self.name, _LONGEST_NAME)}   {shape}: {count}{dead}"
+        rest = f"   {shape}: {count}{dead}"
+        return f"{shorten(self.name, max(_SHORTEST_NAME, _LONGEST_TITLE - len(rest)))}{rest}"
 
     @property
     def figures(self) -> str:
