@@ -27,7 +27,7 @@ class Access:
 
         if self.artifact:
             return strata_client.open_artifact(self.artifact)
-        return strata_client.Client(self.addresses[0], connections=connections, **self.options)
+        return strata_client.Client(self.addresses, connections=connections, **self.options)
 
     def open_each(self) -> list[Client]:
         """Return a client of each server, which may differ in what they serve."""

@@ -57,7 +57,12 @@ class Server:
 
     def settings(self) -> dict[str, Any]:
         """Return what `Client` takes beside the addresses."""
-        return {"timeout_s": self.timeout_s}
+        return {
+            "timeout_s": self.timeout_s,
+            "tls": self._secure(),
+            "token": self._token(),
+            "plain_token": self.plain_token,
+        }
 
     def connect(self, *, timeout_s: float | None = None, retries: "Retries | None" = None) -> "Client":
         """Return a client that has these credentials; nothing is asked yet.
