@@ -15,7 +15,9 @@ COLUMNS = tuple(
 )
 """A column of every type: plain numbers, vectors and matrices."""
 
-LAYOUT = Layout((Column("block/conv", np.dtype(np.float32), (4, 5, 2)), Column("dense", np.dtype("f2"), (3,))), 4, 12, 30)
+LAYOUT = Layout(
+    (Column("block/conv", np.dtype(np.float32), (4, 5, 2)), Column("dense", np.dtype("f2"), (3,))), 4, 12, 30
+)
 """Three parts, the last one shorter; its last group is short as well."""
 
 FINGERPRINT = "0123abcd"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,8 +88,7 @@ def choose_exits(description: Description, layers: Sequence[str], reduce: Reduce
         layer = description.find(name)
         if layer is None:
             raise _unknown(name, description)
-        if layer.type_name == "string":
-            raise InvalidArgument(f"{name}: a layer of text is no tensor column; leave it out")
+        _check_layer(layer, resolved[name])
     if label_layer is None:
         if not layers:
             raise InvalidArgument(f"{description.name} gives no labels: name the layers wanted")
@@ -104,6 +103,15 @@ def find_label_layer(description: Description) -> Layer | None:
     """Return the layer that is the whole prediction and has a score for each class; None where there is none."""
     exits = [layer for layer in description.layers if layer.default_exit]
     return exits[0] if len(exits) == 1 and "top_labels" in exits[0].reductions else None
+
+
+def _check_layer(layer: Layer, reduction: Reduction) -> None:
+    if layer.type_name == "string":
+        raise InvalidArgument(f"{layer.name}: a layer of text is no tensor column; leave it out")
+    for step in fields(Reduction):
+        if getattr(reduction, step.name) and step.name not in layer.reductions:
+            has = ", ".join(layer.reductions) or "none"
+            raise InvalidArgument(f"{layer.name}: the reductions of this layer are: {has}; received {reduction}")
 
 
 def _unknown(name: str, description: Description) -> NotFound:

@@ -117,7 +117,11 @@ def test_rows_of_another_type_are_refused_rather_than_converted(where: str) -> N
     wide = {**rows.tensors, "dense": rows.tensors["dense"].astype(np.float64)}
     with pytest.raises(ValueError, match=r"expected the columns .*float16.*; received .*float64"):
         chosen.write(
-            place, LAYOUT, LAYOUT.part(0), FINGERPRINT, [Block(rows.keys, rows.labels, rows.scores, rows.failures, wide)]
+            place,
+            LAYOUT,
+            LAYOUT.part(0),
+            FINGERPRINT,
+            [Block(rows.keys, rows.labels, rows.scores, rows.failures, wide)],
         )
 
 
