@@ -30,7 +30,8 @@ class Access:
         return strata_client.Client(self.addresses, connections=connections, **self.options)
 
     def open_each(self) -> list[Client]:
-        """Return a client of each server, which may differ in what they serve."""
+        """Return a client of each server, which may differ in what they serve; one that is away is not waited for."""
         import strata_client  # noqa: PLC0415 - as above
 
-        return [strata_client.Client(address, connections=1, **self.options) for address in self.addresses]
+        options = {**self.options, "connections": 1, "retries": strata_client.Retries(attempts=1)}
+        return [strata_client.Client(address, **options) for address in self.addresses]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from strata_client.batch.access import Access
 from strata_client.batch.errors import JobFailed
 from strata_client.batch.patience import Patience
-
-if TYPE_CHECKING:
-    from strata_client import Client
+from strata_client.errors import DeadlineExceeded, Unavailable
 
 
 class Confirmation:
-    """Asks every server for the digest of its artifact; one that does not answer is waited for.
+    """Asks every server for the digest of its artifact; one that does not answer may come back.
 
     Args:
         access: to the servers.
@@ -29,21 +25,31 @@ class Confirmation:
         self._patience = patience
 
     def check(self) -> None:
-        """Ask them all.
+        """Ask them all; one that is away is left out while another one answers.
 
         Raises:
             JobFailed: one has another artifact, or none of them answers.
         """
+        self._patience.insist(self._check_all)
+
+    def _check_all(self) -> None:
+        away = []
         for client in self._clients:
-            self._check(client)
+            try:
+                digest = client.describe(self._model).digest
+            except (Unavailable, DeadlineExceeded) as error:
+                away.append(error)
+            else:
+                self._compare(digest)
+        if away and len(away) == len(self._clients):
+            raise away[0]
 
     def close(self) -> None:
         """Close what was opened for it."""
         for client in self._clients:
             client.close()
 
-    def _check(self, client: Client) -> None:
-        digest = self._patience.insist(lambda: client.describe(self._model)).digest
+    def _compare(self, digest: str) -> None:
         if digest != self._artifact:
             raise JobFailed(
                 f"{self._model} is another artifact than this job began with: "

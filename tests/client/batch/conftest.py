@@ -1,9 +1,9 @@
 """What tests of a batch share: pictures, and the command that puts them through the network."""
 
 import json
-import os
+import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from processes import BIN, ServerProcess
 from strata_client.cli import main
+from waiting import wait_until
 
 COUNT = 60
 Batch = Callable[..., Result]
@@ -46,10 +47,47 @@ def batch(tiny: ServerProcess) -> Batch:
     return run
 
 
-def begin(address: str, *arguments: object) -> "subprocess.Popen[str]":
-    """Start `strata batch` in a process of its own."""
-    command = [BIN / "strata", "batch", "--server", address, "--model", "tiny:1", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+class Job:
+    """`strata batch` in a process of its own."""
+
+    def __init__(self, address: str, *arguments: object) -> None:
+        command = [BIN / "strata", "batch", "--server", address, "--model", "tiny:1", *map(str, arguments)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.errors = ""
+
+    def hold(self, out: Path, count: int) -> None:
+        """Stop it in the middle, when so many parts are there: what happens next happens to an unfinished job."""
+        wait_until(lambda: len(parts(out)) >= count or self.process.poll() is not None)
+        self.process.send_signal(signal.SIGSTOP)
+        assert self.process.poll() is None, self.end()
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self) -> int:
+        """Return its exit code when it has ended."""
+        _, self.errors = self.process.communicate(timeout=60)
+        return self.process.returncode
+
+
+Begin = Callable[..., Job]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Start jobs; none of them outlives the test."""
+    jobs: list[Job] = []
+
+    def start(address: str, *arguments: object) -> Job:
+        jobs.append(Job(address, *arguments))
+        return jobs[-1]
+
+    yield start
+    for job in jobs:
+        if job.process.returncode is None:
+            job.process.kill()
+            job.end()
 
 
 def parts(out: Path) -> list[Path]:
