@@ -98,7 +98,9 @@ def join(blocks: Sequence[Block]) -> Block:
 
 
 def regroup(blocks: Iterable[Block], layout: Layout, part: Part) -> Iterator[Block]:
-    """Give the rows of a part in blocks of `layout.group_rows`, the last one perhaps less; it holds two at most.
+    """Give the rows of a part in blocks of `layout.group_rows`, the last one perhaps less.
+
+    It holds what it gives, or what that is joined from, and the block that it took last.
 
     Raises:
         ValueError: they are more or fewer rows than the part has, or of other columns than the layout.
@@ -113,6 +115,7 @@ def regroup(blocks: Iterable[Block], layout: Layout, part: Part) -> Iterator[Blo
             group = join([*held, block.cut(start, stop)])
             held, count, start = [], 0, stop
             yield group
+            del group  # before the next one is joined
         if start < len(block):
             held.append(block.cut(start, len(block)))
             count += len(block) - start

@@ -1,5 +1,6 @@
 """What every format of results promises, here and at a URL."""
 
+import contextlib
 import multiprocessing
 import pickle
 import random
@@ -145,15 +146,16 @@ def test_killed_at_any_moment_and_started_again_the_result_is_the_same(tmp_path:
     undisturbed, killed = tmp_path / f"a.{name}", tmp_path / f"b.{name}"
     expected = write_all(str(undisturbed))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["results", *(f"strata_client.batch.formats.{each}" for each in NAMES)])
-    for blocks in random.Random(name).sample(range(1, 8), 3):
+    context.set_forkserver_preload(["results", "pandas", *(f"strata_client.batch.formats.{each}" for each in NAMES)])
+    for blocks in random.Random(name).sample(range(1, 8), 3):  # noqa: S311 - the same moments at every run
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=write_all, args=(str(killed), theirs))
         process.start()
         theirs.close()
-        for _ in range(blocks):
-            assert ours.poll(30)
-            ours.recv()
+        with contextlib.suppress(EOFError):  # it had finished
+            for _ in range(blocks):
+                assert ours.poll(30)
+                ours.recv()
         process.kill()
         process.join()
         ours.close()
@@ -209,3 +211,32 @@ def test_a_layer_without_elements_is_refused_before_anything_runs(tmp_path: Path
     layout = Layout((Column("none", np.dtype(np.float32), (2, 0)),), 1, 1, 1)
     with pytest.raises(InvalidArgument, match="'none': expected at least one element for each row; received 2x0"):
         prepare(f"{tmp_path}/features.{name}", layout)
+
+
+MEASURE = """
+import resource, sys
+import numpy as np
+from strata_client.batch.blocks import Block, Column, Layout
+from strata_client.batch.formats import open_format
+
+block = Block(["key"] * 4, [None] * 4, [None] * 4, [None] * 4, {"wide": np.ones((4, 1 << 16), np.float32)})
+for groups in (4, 40):
+    layout = Layout((Column("wide", np.dtype(np.float32), (1 << 16,)),), 8, 8 * groups, 8 * groups)
+    where = f"{groups}.{sys.argv[1]}"
+    chosen = open_format(where)
+    place = chosen.locate(where)
+    chosen.prepare(place, layout, "0")
+    chosen.write(place, layout, layout.part(0), "0", [block] * 2 * groups)
+    chosen.finish(place, layout, "0")
+    for _ in chosen.read(place, layout, layout.part(0)):
+        pass
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_memory_it_takes_does_not_grow_with_the_part(tmp_path: Path, name: str) -> None:
+    command = [sys.executable, "-c", MEASURE, name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    few_mib, many_mib = map(int, done.stdout.split())
+    assert many_mib - few_mib < 16  # eight groups of 2 MiB; all of them are 72 MiB more

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import IO, Any
 
 import numpy as np
@@ -81,12 +82,13 @@ class Parquet:
         failed = 0
         with place.replacing(name_part(part)) as file:
             groups = regroup(blocks, layout, part)
-            group = next(groups, None)
-            with _open_writer(file, layout, group) as writer:
-                while group is not None:
+            with _open_writer(file, layout, first := next(groups)) as writer:
+                groups = chain([first], groups)
+                del first
+                for group in groups:
                     writer.write_table(_to_table(group, layout), row_group_size=layout.group_rows)
                     failed += group.failed
-                    group = next(groups, None)
+                    del group  # before the next one is made: it may be large
                 counts = {"fingerprint": fingerprint, "part": part.number, "rows": part.rows, "failed": failed}
                 writer.add_key_value_metadata({_METADATA: json.dumps(counts)})
         return Found(fingerprint, part.rows, failed)
@@ -159,11 +161,10 @@ def _end(metadata: Any) -> int:
     return int(end + metadata.serialized_size + 8)
 
 
-def _open_writer(file: IO[bytes], layout: Layout, sample: Block | None) -> Any:
+def _open_writer(file: IO[bytes], layout: Layout, sample: Block) -> Any:
     paths = dict.fromkeys((*_TEXTS, "score"), "zstd")
     for column in layout.columns:
-        worthwhile = sample is not None and _shrinks(sample.tensors[column.name])
-        paths[_path(column)] = "zstd" if worthwhile else "none"
+        paths[_path(column)] = "zstd" if _shrinks(sample.tensors[column.name]) else "none"
     return pq.ParquetWriter(
         file,
         _schema(layout),

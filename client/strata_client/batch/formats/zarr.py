@@ -160,7 +160,13 @@ def _open(data: Place) -> Any:
 def _explained(place: Place, name: str = "") -> Iterator[None]:
     try:
         yield
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:  # zarr and its codecs raise all of these
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # zarr and its codecs raise all of these
         what = " ".join(str(error).split()) or type(error).__name__
         raise InvalidArgument(f"{place.name(name).rstrip('/')} is damaged: remove it; {what}") from error
 
