@@ -196,7 +196,6 @@ class _Remote:
         self._files.makedirs(self._root, exist_ok=True)
 
     def list(self, under: str) -> list[str]:
-        self._files.invalidate_cache(self._root)  # others write there as well
         try:
             found = self._files.ls(self._path(under), detail=False)
         except FileNotFoundError:
@@ -255,7 +254,7 @@ def _connect(where: str) -> tuple[Any, str]:
     except ModuleNotFoundError as error:
         raise MissingExtra("batch", "fsspec") from error
     try:
-        filesystem, path = fsspec.url_to_fs(where)
+        filesystem, path = fsspec.url_to_fs(where, use_listings_cache=False)  # others write there as well
     except (ImportError, ValueError) as error:  # fsspec says which package such URLs need
         raise InvalidArgument(f"{where}: {error}") from error
     return filesystem, str(path)

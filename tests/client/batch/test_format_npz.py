@@ -83,6 +83,23 @@ def test_a_file_is_not_finished_while_a_part_is_missing(tmp_path: Path) -> None:
     assert not (tmp_path / "features.npz").exists()
 
 
+def test_parts_stay_until_the_file_is_in_its_place(tmp_path: Path) -> None:
+    chosen, place = Npz(), locate(tmp_path / "features.npz")
+    chosen.prepare(place, LAYOUT, FINGERPRINT)
+    for part in map(LAYOUT.part, range(3)):
+        chosen.write(place, LAYOUT, part, FINGERPRINT, cut_rows(part, 6))
+    (tmp_path / "features.npz" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"features\.npz"):
+        chosen.finish(place, LAYOUT, FINGERPRINT)
+    assert all(chosen.find(place, LAYOUT.part(number)) for number in range(3))
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "features.npz").mkdir()
+    with pytest.raises(IsADirectoryError):
+        Npz().prepare(locate(tmp_path / "features.npz"), LAYOUT, FINGERPRINT)
+
+
 def test_no_rows_are_a_file_of_empty_arrays(tmp_path: Path) -> None:
     layout = Layout(LAYOUT.columns, 4, 12, 0)
     chosen, place = Npz(), locate(tmp_path / "features.npz")

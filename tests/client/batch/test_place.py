@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import fsspec
 import pytest
 from strata_client import InvalidArgument, ResourceExhausted
 from strata_client.batch.place import Place
@@ -171,11 +170,3 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     with pytest.raises(OSError, match=r"is not a regular file: '.*full'"), Place(str(tmp_path)).replacing("full"):
         pass
-
-
-def test_fsspec_is_told_that_others_write_as_well() -> None:
-    place = Place("memory://shared")
-    assert place.list() == []
-    fsspec.filesystem("memory").pipe("/shared/one", b"1")
-    assert place.list() == ["one"]
-    place.remove("")

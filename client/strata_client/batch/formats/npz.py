@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -52,11 +52,10 @@ class Npz:
             InvalidArgument: the file is there already and of another job, or a column has no elements.
             OSError: it cannot be made.
         """
-        folder, name = _target(place)
-        if folder.exists(name):
-            with _open(place) as result:
-                if result.fingerprint != fingerprint:
-                    raise InvalidArgument(f"{folder.name(name)} is the result of another job: choose another name")
+        with suppress(FileNotFoundError), _open(place) as result:
+            if result.fingerprint != fingerprint:
+                folder, name = _target(place)
+                raise InvalidArgument(f"{folder.name(name)} is the result of another job: choose another name")
         self._parts.prepare(place, layout, fingerprint)
 
     def find(self, place: Place, part: Part) -> Found | None:

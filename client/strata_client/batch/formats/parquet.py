@@ -98,7 +98,9 @@ class Parquet:
         for table in _read_groups(place, part):
             with _explained(place, name_part(part)):
                 block = _to_block(table, layout)
+            del table
             yield block
+            del block  # before the next one is read: it may be large
 
     def read_column(self, place: Place, part: Part, name: str) -> Iterator[Any]:
         """Read one column alone, a row group at a time, as an Arrow array."""
@@ -234,6 +236,7 @@ def _read_groups(place: Place, part: Part, columns: list[str] | None = None) -> 
             with _explained(place, name):
                 table = reader.read_row_group(group, columns)
             yield table
+            del table
 
 
 def _to_block(table: Any, layout: Layout) -> Block:

@@ -90,17 +90,10 @@ class Zarr:
         place.remove(_name(part))
         data = _data(place)
         group, failed, chunks = _open(data), 0, list[str]()
-        start = part.start
-        for block in regroup(blocks, layout, part):
-            for node, values in _to_arrays(block, layout).items():
-                chunk = _chunk(node, start // layout.group_rows, values.ndim)
-                if len(block) < layout.group_rows:
-                    data.remove(
-                        chunk
-                    )  # of one that is not full zarr reads first what stood there, which may be damaged
-                group[node][start : start + len(block)] = values
-                chunks.append(chunk)
-            start, failed = start + len(block), failed + block.failed
+        for number, block in enumerate(regroup(blocks, layout, part), part.start // layout.group_rows):
+            chunks += _write_block(group, data, block, layout, number)
+            failed += block.failed
+            del block  # before the next one is made: it may be large
         # A chunk of zeros alone is no file.
         data.settle(chunk for chunk in chunks if data.exists(chunk))
         counts = {"fingerprint": fingerprint, "part": part.number, "rows": part.rows, "failed": failed}
@@ -126,6 +119,18 @@ class Zarr:
 
     def finish(self, place: Place, layout: Layout, fingerprint: str) -> None:
         """Nothing is left to do."""
+
+
+def _write_block(group: Any, data: Place, block: Block, layout: Layout, number: int) -> list[str]:
+    """Write one chunk of every array, and return their names."""
+    chunks = []
+    start = number * layout.group_rows
+    for node, values in _to_arrays(block, layout).items():
+        chunks.append(_chunk(node, number, values.ndim))
+        if len(block) < layout.group_rows:
+            data.remove(chunks[-1])  # zarr would read what stood there, to complete it, and that may be damaged
+        group[node][start : start + len(block)] = values
+    return chunks
 
 
 def _data(place: Place) -> Place:
