@@ -45,7 +45,10 @@ def measure_network(artifact: Path, layers: Sequence[str], rows: int) -> float:
         each = [data] * cores
         list(processes.map(_run, each, [64] * cores, [64] * cores))
         apart = [
-            _rate(rows, lambda at_once=at_once: list(processes.map(_run, each, [rows // cores] * cores, [at_once] * cores)))
+            _rate(
+                rows,
+                lambda at_once=at_once: list(processes.map(_run, each, [rows // cores] * cores, [at_once] * cores)),
+            )
             for at_once in _RUN_AT_ONCE
         ]
     return max(*apart, *(_run_together(data, rows, at_once, cores) for at_once in _RUN_AT_ONCE))

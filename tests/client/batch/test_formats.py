@@ -90,6 +90,16 @@ def test_a_part_can_be_written_again_when_all_is_finished(where: str) -> None:
     assert equal(read_all(where), join([make_rows(0, 12), mended, make_rows(24, 30)]))
 
 
+def test_a_part_can_be_written_again_from_what_is_read_of_it(where: str) -> None:
+    write_all(where)
+    chosen, place = prepare(where)
+    for number in range(3):
+        part = LAYOUT.part(number)
+        chosen.write(place, LAYOUT, part, FINGERPRINT, chosen.read(place, LAYOUT, part))
+    chosen.finish(place, LAYOUT, FINGERPRINT)
+    assert equal(read_all(where), make_rows(0, 30))
+
+
 def test_an_error_among_the_rows_leaves_no_trace(where: str) -> None:
     chosen, place = prepare(where)
     before = place.list()

@@ -86,11 +86,11 @@ class Zarr:
             return Found(str(done["fingerprint"]), int(done["rows"]), int(done["failed"]))
 
     def write(self, place: Place, layout: Layout, part: Part, fingerprint: str, blocks: Iterable[Block]) -> Found:
-        """Write the chunks of a part, then that it is done."""
-        place.remove(_name(part))
+        """Write the chunks of a part, then that it is done; one that was done is not from the first chunk on."""
         data = _data(place)
         group, failed, chunks = _open(data), 0, list[str]()
         for number, block in enumerate(regroup(blocks, layout, part), part.start // layout.group_rows):
+            place.remove(_name(part))  # not before the rows are there, which may be read from the part itself
             chunks += _write_block(group, data, block, layout, number)
             failed += block.failed
             del block  # before the next one is made: it may be large
