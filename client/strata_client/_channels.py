@@ -41,7 +41,8 @@ class Route:
             raise InvalidArgument(f"connections: expected 1 or more; received {connections}")
         self.addresses = _addresses.parse(addresses)
         self.connections = connections
-        self._token = token
+        self._token = token if callable(token) else None
+        self._metadata = None if token is None or callable(token) else _write_token(token)
         self._options = _list_options(max_message_bytes, tls)
         self._credentials: grpc.ChannelCredentials | None = None
         if tls is not None:
@@ -49,7 +50,6 @@ class Route:
             self._credentials = grpc.ssl_channel_credentials(identity.authority, identity.key, identity.certificate)
         if token is not None and tls is None and not plain_token:
             self._refuse_listeners()
-        self.introduce()  # a token that cannot be sent is refused here
 
     @property
     def width(self) -> int:
@@ -70,13 +70,7 @@ class Route:
 
     def introduce(self) -> _Metadata:
         """Return what tells a server who asks; None where nobody says."""
-        if self._token is None:
-            return None
-        token = self._token() if callable(self._token) else self._token
-        # gRPC's own complaint would show it.
-        if not _SENDABLE.fullmatch(token):
-            raise InvalidArgument("token: expected printable ASCII without spaces; received something else")
-        return (("authorization", f"Bearer {token}"),)
+        return _write_token(self._token()) if self._token else self._metadata
 
     def _choose_options(self, address: str) -> list[tuple[str, Any]]:
         if not address.startswith("dns:"):
@@ -91,6 +85,13 @@ class Route:
                     f"token: expected tls on the way to {address}, where others may listen; received none "
                     "(plain_token=True sends it all the same)"
                 )
+
+
+def _write_token(token: str) -> _Metadata:
+    # gRPC's own complaint would show it.
+    if not _SENDABLE.fullmatch(token):
+        raise InvalidArgument("token: expected printable ASCII without spaces; received something else")
+    return (("authorization", f"Bearer {token}"),)
 
 
 def _list_options(max_message_bytes: int, tls: TLS | None) -> list[tuple[str, Any]]:

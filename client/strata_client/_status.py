@@ -27,7 +27,9 @@ _ERRORS: dict[str, type[StrataError]] = {
 _PUSHBACK = re.compile("[0-9]{1,9}")  # anything else means never, by gRPC's rule for its own retries
 
 # How gRPC itself begins when it reached nobody; anything else is a server's own text.
-_NOBODY = ("failed to connect", "errors resolving", "DNS resolution failed")
+_NOBODY = ("failed to connect", "connections to all backends failing", "errors resolving", "DNS resolution failed")
+# What the cause follows where encryption failed, and there it has parts of its own.
+_OF_TLS = "OPENSSL_internal:"
 
 
 class _Failure(Protocol):
@@ -65,7 +67,8 @@ def _explain(error: type[StrataError], details: str, address: str, timeout_s: fl
         return f"no answer from {address} within {timeout_s:.4g} s: {details}"
     if error is Unavailable and details.startswith(_NOBODY):
         # The cause stands last, after the addresses that were tried.
-        return f"no server answers at {address}: {details.rpartition(': ')[2].rstrip(']')}"
+        tried = details.removesuffix(": OK").rstrip("]")
+        return f"no server answers at {address}: {tried.rpartition(_OF_TLS if _OF_TLS in tried else ': ')[2]}"
     if error in (Unavailable, Unimplemented, ServerError):
         return f"{address}: {details}"
     return details

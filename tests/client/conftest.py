@@ -16,7 +16,7 @@ from strata.v1 import catalog_pb2_grpc, inference_pb2_grpc
 from strata_client import Client
 
 Handlers = dict[str, Callable[[Any, grpc.ServicerContext], Any]]
-Peer = Callable[[Handlers], AbstractContextManager[str]]
+Peer = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture
@@ -28,10 +28,13 @@ def client(tiny: ServerProcess) -> Iterator[Client]:
 
 @pytest.fixture
 def peer() -> Peer:
-    """Serve strata.v1 with answers of one's own, so that they can be wrong ones; gives the address."""
+    """Serve strata.v1 with answers of one's own, so that they can be wrong ones; gives the address.
+
+    With credentials the port is a secure one.
+    """
 
     @contextlib.contextmanager
-    def serve(handlers: Handlers) -> Iterator[str]:
+    def serve(handlers: Handlers, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
         catalog, inference = catalog_pb2_grpc.CatalogServiceServicer, inference_pb2_grpc.InferenceServiceServicer
         servicer: Any = type("Peer", (catalog, inference), {})()
         for method, handler in handlers.items():
@@ -40,7 +43,10 @@ def peer() -> Peer:
             server = grpc.server(threads)
             catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, server)
             inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
-            port = server.add_insecure_port("127.0.0.1:0")
+            anywhere = "127.0.0.1:0"
+            port = (
+                server.add_secure_port(anywhere, credentials) if credentials else server.add_insecure_port(anywhere)
+            )
             server.start()
             yield f"127.0.0.1:{port}"
             server.stop(0).wait(10)

@@ -45,12 +45,13 @@ def test_every_status_is_an_error_of_ours_with_the_servers_text(peer: Peer, stat
     assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
-def test_where_no_server_answers_the_error_names_the_address_and_the_cause() -> None:
+@pytest.mark.parametrize("scheme", ["", "dns:///"])
+def test_where_no_server_answers_the_error_names_the_address_and_the_cause(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    with Client(f"localhost:{port}") as client, pytest.raises(strata_client.Unavailable) as caught:
+        address = f"{scheme}localhost:{unused.getsockname()[1]}"
+    with Client(address) as client, pytest.raises(strata_client.Unavailable) as caught:
         client.models()
-    assert str(caught.value) == f"no server answers at localhost:{port}: Connection refused"
+    assert str(caught.value) == f"no server answers at {address}: Connection refused"
 
 
 @pytest.mark.parametrize("own", [True, False])
