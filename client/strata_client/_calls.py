@@ -38,7 +38,7 @@ class Call(Generic[Answer]):
     tolerated: tuple[type[StrataError], ...] = ()
     """Errors that are an answer as well: the conversation gets them in the place of one."""
     refuse: Callable[[StrataError], StrataError] | None = None
-    """Makes of any other error what its caller is told."""
+    """Makes of an error what its caller is told."""
 
 
 Step: TypeAlias = "Call[Any] | Iterable[Call[Any]]"
@@ -125,14 +125,12 @@ def check_timeout(timeout_s: float) -> float:
 
 def tell(call: Call[Any], error: StrataError) -> StrataError:
     """Return what the caller of a call is told of an error; raise it where it is not an answer as well."""
-    if isinstance(error, call.tolerated):
-        return error
-    if call.refuse is None:
-        raise error
-    told = call.refuse(error)
-    if told is error:
-        raise error
-    raise told from error
+    told = call.refuse(error) if call.refuse else error
+    if told is not error:
+        told.__cause__ = error
+    if isinstance(told, call.tolerated):
+        return told
+    raise told
 
 
 class Round:

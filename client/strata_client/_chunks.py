@@ -172,7 +172,7 @@ class _Chunks(Generic[Answer]):
         """Ask for fewer rows at once from now on; raise what is not for their number."""
         count = span[1] - span[0]
         if error.retry_after_s is not None or count < 2:
-            raise self._tell(span[0], error)
+            raise error
         self._most = min(self._most, count // 2)
 
     def _write_all(self, spans: Iterable[Span], asked: list[Span], model: str) -> Iterator[Call[Answer]]:

@@ -44,9 +44,7 @@ def peer() -> Peer:
             catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, server)
             inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
             anywhere = "127.0.0.1:0"
-            port = (
-                server.add_secure_port(anywhere, credentials) if credentials else server.add_insecure_port(anywhere)
-            )
+            port = server.add_secure_port(anywhere, credentials) if credentials else server.add_insecure_port(anywhere)
             server.start()
             yield f"127.0.0.1:{port}"
             server.stop(0).wait(10)

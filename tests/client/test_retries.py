@@ -70,25 +70,34 @@ def test_a_call_that_may_succeed_later_is_made_again_over_another_connection(
 )
 def test_what_would_be_refused_again_is_not_asked_again(peer: Peer, status: str, pushback: str | None) -> None:
     refusing = Refusing(3, status, pushback)
-    with peer({"ListModels": refusing}) as address, Client(address, retries=QUICK) as client:
-        with pytest.raises(StrataError):
-            client.models()
+    with (
+        peer({"ListModels": refusing}) as address,
+        Client(address, retries=QUICK) as client,
+        pytest.raises(StrataError),
+    ):
+        client.models()
     assert refusing.calls == 1
 
 
 def test_attempts_are_counted_and_the_last_error_says_when_to_come_back(peer: Peer) -> None:
     refusing = Refusing(100, "RESOURCE_EXHAUSTED", "2")
-    with peer({"ListModels": refusing}) as address, Client(address, retries=Retries(attempts=3)) as client:
-        with pytest.raises(ResourceExhausted, match="not now") as caught:
-            client.models()
+    with (
+        peer({"ListModels": refusing}) as address,
+        Client(address, retries=Retries(attempts=3)) as client,
+        pytest.raises(ResourceExhausted, match="not now") as caught,
+    ):
+        client.models()
     assert (refusing.calls, caught.value.retry_after_s) == (3, 0.002)
 
 
 def test_one_attempt_never_repeats(peer: Peer) -> None:
     refusing = Refusing(1, "UNAVAILABLE")
-    with peer({"ListModels": refusing}) as address, Client(address, retries=Retries(attempts=1)) as client:
-        with pytest.raises(Unavailable):
-            client.models()
+    with (
+        peer({"ListModels": refusing}) as address,
+        Client(address, retries=Retries(attempts=1)) as client,
+        pytest.raises(Unavailable),
+    ):
+        client.models()
     assert refusing.calls == 1
 
 
@@ -106,14 +115,18 @@ def test_a_wait_longer_than_the_call_may_take_is_not_begun(peer: Peer) -> None:
 def test_what_is_not_safe_is_made_once(peer: Peer) -> None:
     refusing = Refusing(1, "UNAVAILABLE")
     call: Call[bytes] = Call("/strata.v1.CatalogService/ListModels", b"", bytes, is_safe=False)
-    with peer({"ListModels": refusing}) as address, Client(address, retries=QUICK) as client:
-        with pytest.raises(Unavailable):
-            client._make(call, 20)
+    with (
+        peer({"ListModels": refusing}) as address,
+        Client(address, retries=QUICK) as client,
+        pytest.raises(Unavailable),
+    ):
+        client._make(call, 20)
     assert refusing.calls == 1
 
 
 def test_closing_the_client_ends_a_wait(peer: Peer) -> None:
-    refusing, caught = Refusing(1, "RESOURCE_EXHAUSTED", "20000"), []
+    refusing = Refusing(1, "RESOURCE_EXHAUSTED", "20000")
+    caught: list[StrataError] = []
 
     def ask() -> None:
         try:
@@ -141,10 +154,6 @@ def test_where_one_server_drains_another_is_asked(peer: Peer) -> None:
             assert client.models() == []
     assert serving.calls == 20
     assert draining.calls < 5  # at first, and then when its rests end
-
-
-class Never(Exception):
-    """Nothing of ours."""
 
 
 @pytest.mark.parametrize(
