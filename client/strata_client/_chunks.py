@@ -23,7 +23,8 @@ ANSWER_BYTES = 32 * 2**20
 """What the answer to one of several requests is to have: enough to be quick, and not so much that many hurt."""
 
 _MOST_KEPT = 64
-_PICTURE = re.compile(r"\bpicture (\d+)\b")
+# How a server names a row of the request.
+_ROW = re.compile(r"\bpicture (?P<picture>\d+)\b|\bin row (?P<row>\d+), at \((?P=row)\b")
 
 
 def describe(model: str) -> Call[Description]:
@@ -190,23 +191,26 @@ class _Chunks(Generic[Answer]):
         fields, stop = self._rows.write(first, min(last, first + self._most), self._max_bytes - self._frame_bytes)
         body = write(self._question, fields, model, self._max_bytes)
 
-        def refuse(error: StrataError) -> StrataError:
-            return self._tell(first, error)
-
-        return (first, stop), Call(
-            self._question.path, body, self._question.read, tolerated=(ResourceExhausted,), refuse=refuse
+        call = Call(
+            self._question.path,
+            body,
+            self._question.read,
+            tolerated=(ResourceExhausted,),
+            refuse=lambda error: locate(error, first),
         )
-
-    def _tell(self, first: int, error: StrataError) -> StrataError:
-        """Return an error that counts pictures as the caller does."""
-        if not first or not self._rows.are_pictures:
-            return error
-        return locate(error, first)
+        return (first, stop), call
 
 
 def locate(error: StrataError, first: int) -> StrataError:
-    """Return an error that names a picture by its row, where a server counted from another one."""
-    text = _PICTURE.sub(lambda match: f"picture {int(match[1]) + first}", str(error), count=1)
+    """Return an error that names a row as the caller counts, where the request began at another one."""
+
+    def count(found: re.Match[str]) -> str:
+        row = int(found["picture"] or found["row"]) + first
+        return f"picture {row}" if found["picture"] else f"in row {row}, at ({row}"
+
+    text = _ROW.sub(count, str(error), count=1)
+    if text == str(error):
+        return error
     located = type(error)(text)
     located.retry_after_s = error.retry_after_s
     return located

@@ -39,7 +39,7 @@ class Question(Protocol[Answer]):
         ...
 
     def join(self, answers: Sequence[Answer], counts: Sequence[int]) -> Answer:
-        """Return the answers for parts of the rows, of which there were so many each, as one."""
+        """Return the answers for parts of the rows, of which there were so many each, as one; it empties them."""
         ...
 
 
@@ -63,7 +63,7 @@ class Prediction:
     def join(self, answers: Sequence[Predictions], counts: Sequence[int]) -> Predictions:
         """Return the answers for parts of the rows as one."""
         first = answers[0]
-        outputs = {name: _join(name, [answer.outputs[name] for answer in answers], counts) for name in first.outputs}
+        outputs = {name: _join(name, [one.outputs.pop(name) for one in answers], counts) for name in [*first.outputs]}
         return Predictions(first.model, first.version, tuple(row for answer in answers for row in answer), outputs)
 
 
@@ -94,8 +94,10 @@ class Activation:
     def join(self, answers: Sequence[Activations], counts: Sequence[int]) -> Activations:
         """Return the answers for parts of the rows as one."""
         first = answers[0]
-        layers = {name: _join(name, [answer.layers[name] for answer in answers], counts) for name in first.layers}
-        channels = {name: _join(name, [answer.channels[name] for answer in answers], counts) for name in first.channels}
+        layers = {name: _join(name, [one.layers.pop(name) for one in answers], counts) for name in [*first.layers]}
+        channels = {
+            name: _join(name, [one.channels.pop(name) for one in answers], counts) for name in [*first.channels]
+        }
         rows = tuple(row for answer in answers for row in answer.predictions)
         return Activations(first.model, first.version, layers, channels, rows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +71,8 @@ def _read(value: Path | bytes | None, what: str, kind: str) -> bytes | None:
 
 
 def _check_certificates(data: bytes | None, name: str) -> None:
+    import ssl  # noqa: PLC0415 - TLS itself is imported with everything, and most never need more of it
+
     if data is None:
         return
     try:
@@ -81,6 +82,8 @@ def _check_certificates(data: bytes | None, name: str) -> None:
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
+    import ssl  # noqa: PLC0415 - as above
+
     try:
         # Without a password of ours OpenSSL would ask for one on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")

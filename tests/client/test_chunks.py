@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from artifacts import CLASSES, SIDE, assert_close, tiny_answer, write_artifact
+from artifacts import CLASSES, SIDE, assert_close, tiny_answer
 from PIL import Image
-from processes import ServerProcess, serving
+from processes import ServerProcess
 from strata.v1.inference_pb2 import GetActivationsRequest, PredictRequest
 from strata_client import (
     Activations,
@@ -45,6 +45,7 @@ class Counting:
         self.rows: list[int] = []
         self.models: list[str] = []
         self.longest = 0
+        self.most_rows = 2**63
         self.refusals: dict[int, StrataError] = {}
         """By the number of the call, from 1."""
 
@@ -57,6 +58,8 @@ class Counting:
             self.rows.append(pictures or request.tensors.tensors[0].shape[0])
             self.models.append(f"{request.model.name}:{request.model.version}")
             self.longest = max(self.longest, len(call.body))
+            if self.rows[-1] > self.most_rows:
+                raise ResourceExhausted("too many rows")
         if len(self.asked) in self.refusals:
             raise self.refusals[len(self.asked)]
         return self._channels.perform(call, timeout_s)
@@ -142,16 +145,23 @@ def test_a_row_larger_than_a_message_is_refused_with_both_numbers(transport: Cou
                 client.predict({"flat": np.zeros((rows, 1000), np.float32)})
 
 
-def test_what_a_server_has_no_room_for_is_asked_in_smaller_parts(tmp_path: Path) -> None:
-    write_artifact(tmp_path / "models")
-    rows = images(100)
-    with serving(tmp_path / "models", "--max-message-bytes", "1024") as server:
-        transport = Counting(server.grpc)
-        with connect(transport) as client:
-            assert_close(client.activations(rows, ["double"])["double"], 2 * rows)
-            assert_close(client.activations(rows[:8], ["double", "image", "flat"])["double"], 2 * rows[:8])
-            with pytest.raises(ResourceExhausted):
-                client.predict(np.zeros((1, 300), np.float32))
+@pytest.mark.parametrize(("count", "most", "asked"), [(7, 2, [7, 3, 1]), (100, 30, [100, 50, 25])])
+def test_what_a_server_has_no_room_for_is_asked_in_smaller_parts(
+    transport: Counting, count: int, most: int, asked: list[int]
+) -> None:
+    rows = images(count)
+    transport.most_rows = most
+    with connect(transport) as client:
+        assert_close(client.activations(rows, ["double"])["double"], 2 * rows)
+    assert transport.rows[: len(asked)] == asked
+    assert max(transport.rows[len(asked) :]) <= asked[-1]
+
+
+def test_a_part_that_is_too_much_is_halved_alone(transport: Counting, pictures: list[Path]) -> None:
+    with connect(transport, max_message_bytes=1024) as client:
+        transport.refusals[4] = ResourceExhausted("too many pixels")  # the catalog, the first part, one, this one
+        seen = client.activations(pictures, ["image"])["image"]
+    assert_close(seen[:, 0, 0, 0] * 255, np.arange(30))
 
 
 def test_who_is_told_when_to_come_back_is_not_asked_for_less(transport: Counting) -> None:
@@ -215,6 +225,15 @@ def test_a_picture_that_is_refused_is_named_by_its_row(transport: Counting, pict
             assert f"picture {place}: expected a PNG or JPEG file" in error
 
 
+def test_a_row_without_labels_is_named_as_its_caller_counts(transport: Counting) -> None:
+    rows = images(40)
+    rows[33, 1, 2] = np.nan
+    with connect(transport, answer_bytes=100) as client:
+        with pytest.raises(InvalidArgument, match=r"holds nan in row 33, at \(33, 1, 2, 0\)"):
+            client.predict(rows)
+        assert len(transport.rows) > 3
+
+
 def test_a_picture_that_cannot_be_read_ends_the_request(transport: Counting, pictures: list[Path]) -> None:
     pictures[20].unlink()
     with connect(transport, max_message_bytes=1024) as client, pytest.raises(FileNotFoundError, match=r"20\.png"):
@@ -243,7 +262,7 @@ def test_arrays_that_do_not_fit_together_are_left_whole_for_the_server_to_judge(
 
 
 def test_an_answer_that_has_no_row_for_each_row_cannot_be_put_together() -> None:
-    parts = [Activations("m", "1", {"sum": np.zeros((1, 3), np.float32)})] * 2
+    parts = [Activations("m", "1", {"sum": np.zeros((1, 3), np.float32)}) for _ in range(2)]
     with pytest.raises(InvalidArgument, match="'sum' has no row for each row that enters"):
         Activation(["sum"], "none").join(parts, [5, 5])
 

@@ -143,6 +143,7 @@ def test_what_does_not_fit_an_answer_is_asked_in_parts(versions: ServerProcess, 
     ):
         with pytest.raises(ResourceExhausted):
             client.activations({"flat": np.zeros((1, 300), np.float32)}, ["flat"])
+        np.testing.assert_array_equal(client.activations(rows, ["double"])["double"], 2 * rows)  # in two requests
         found, expected = (one.diff("tiny:1", "tiny:2", rows) for one in (client, free))
     for layer, other in zip(found.layers, expected.layers, strict=True):
         assert layer.error == ""

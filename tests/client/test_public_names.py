@@ -1,3 +1,4 @@
+import inspect
 import operator
 import subprocess
 import sys
@@ -61,6 +62,13 @@ def test_every_error_is_public_and_stands_in_the_tree_of_the_docstring() -> None
     for error in errors.StrataError.__subclasses__():
         assert error.__name__ in strata_client.__all__
         assert f"─ {error.__name__} " in tree
+
+
+def test_no_public_signature_names_a_type_of_grpc() -> None:
+    for kind in (strata_client.Client, strata_client.AsyncClient, strata_client.TLS, strata_client.Retries):
+        methods = [vars(kind)[name] for name in vars(kind) if name == "__init__" or not name.startswith("_")]
+        for method in filter(callable, methods):
+            assert "grpc" not in str(inspect.signature(method))
 
 
 def test_importing_the_client_imports_no_extra() -> None:
