@@ -19,6 +19,7 @@ import numpy as np
 
 from strata_client.activity import Array
 from strata_client.batch.blocks import Block, Column, Found, Layout, Part, regroup
+from strata_client.batch.formats.arrow import write_numbers, write_scores, write_texts
 from strata_client.batch.place import Place
 from strata_client.batch.rows import Failure
 from strata_client.errors import InvalidArgument, MissingExtra
@@ -209,22 +210,20 @@ def _type(column: Column) -> Any:
 
 
 def _to_table(block: Block, layout: Layout) -> Any:
-    texts = block.texts()
-    arrays = [pa.array(texts["key"], pa.string()), pa.array(texts["label"], pa.string())]
-    arrays.append(pa.array(block.scores, pa.float32()))
-    arrays += [pa.array(texts[name], pa.string()) for name in ("error_code", "error")]
-    arrays += [_to_arrow(block.tensors[column.name], column) for column in layout.columns]
-    return pa.Table.from_arrays(arrays, schema=_schema(layout))
+    texts = {name: write_texts(values) for name, values in block.texts().items()}
+    named = [texts["key"], texts["label"], write_scores(block.scores), texts["error_code"], texts["error"]]
+    tensors = [_to_arrow(block.tensors[column.name], column) for column in layout.columns]
+    return pa.Table.from_arrays([*named, *tensors], schema=_schema(layout))
 
 
 def _to_arrow(values: Array, column: Column) -> Any:
     """Return a column as Arrow has it, in the same memory."""
     if column.shape == ():
-        return pa.array(np.ascontiguousarray(values))
+        return write_numbers(values)
     flat = np.ascontiguousarray(values).reshape(-1)
-    flat = flat.view(np.uint8) if flat.dtype == np.bool_ else flat
+    numbers = write_numbers(flat.view(np.uint8) if flat.dtype == np.bool_ else flat)
     length = column.row_bytes // column.dtype.itemsize
-    return pa.ExtensionArray.from_storage(_type(column), pa.FixedSizeListArray.from_arrays(pa.array(flat), length))
+    return pa.ExtensionArray.from_storage(_type(column), pa.FixedSizeListArray.from_arrays(numbers, length))
 
 
 def _read_groups(place: Place, part: Part, columns: list[str] | None = None) -> Iterator[Any]:
