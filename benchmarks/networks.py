@@ -24,6 +24,15 @@ def export_networks() -> dict[str, Exports]:
     return {name: _export(name, source) for name, source in {"digits": _digits(), "resnet50": _resnet50()}.items()}
 
 
+def export_run(name: str) -> Path:
+    """Return the artifact of the digits run under a name: with its classes, and taking pictures."""
+    _digits()
+    artifact = FOLDER / "exports" / name / "1" / "model.onnx"
+    if not artifact.exists():
+        _train("export", "--from", "digits", "--model", name, "--models", "exports")
+    return artifact
+
+
 def _digits() -> Path:
     run = FOLDER / "runs" / "digits"
     if not run.exists():

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -42,24 +43,24 @@ def measure_network(artifact: Path, layers: Sequence[str], rows: int) -> float:
     data = cut.SerializeToString()
     cores = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(cores) as processes:
-        each = [data] * cores
-        list(processes.map(_run, each, [64] * cores, [64] * cores))
+        _run_apart(processes, data, 64, 64, cores)  # they have started
         apart = [
-            _rate(
-                rows,
-                lambda at_once=at_once: list(processes.map(_run, each, [rows // cores] * cores, [at_once] * cores)),
-            )
-            for at_once in _RUN_AT_ONCE
+            _rate(rows, partial(_run_apart, processes, data, rows // cores, at_once, cores)) for at_once in _RUN_AT_ONCE
         ]
     return max(*apart, *(_run_together(data, rows, at_once, cores) for at_once in _RUN_AT_ONCE))
 
 
-_sessions: dict[int, onnxruntime.InferenceSession] = {}
+def _run_apart(processes: ProcessPoolExecutor, model: bytes, rows: int, at_once: int, cores: int) -> None:
+    list(processes.map(_run, [model] * cores, [rows] * cores, [at_once] * cores))
+
+
+@lru_cache
+def _open(model: bytes) -> onnxruntime.InferenceSession:
+    return open_session(model)
 
 
 def _run(model: bytes, rows: int, at_once: int) -> None:
-    session = _sessions.setdefault(0, open_session(model)) if not _sessions else _sessions[0]
-    _feed(session, rows, at_once)
+    _feed(_open(model), rows, at_once)
 
 
 def _run_together(model: bytes, rows: int, at_once: int, threads: int) -> float:

@@ -15,7 +15,7 @@ from strata_client.batch.cluster import Cluster, do_on_cluster
 from strata_client.batch.exits import Exits, choose_exits, find_columns
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest, check_same, describe_job, is_only_source, read_manifest, write_manifest
-from strata_client.batch.layouts import choose_request_rows, lay_out
+from strata_client.batch.layouts import choose_part_rows, choose_request_rows, lay_out
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
 from strata_client.batch.progress import Progress
@@ -133,8 +133,9 @@ def _go_on(
     form: Format,
     place: Place,
 ) -> Manifest:
-    part_rows = order.part_rows or there.layout.part_rows
-    layout = lay_out(there.layout.columns, source.count, part_rows) if order.part_rows else there.layout
+    layout = there.layout
+    if order.part_rows:
+        layout = lay_out(layout.columns, source.count, order.part_rows)
     here = describe_job(description, exits, source, form.name, layout)
     manifest = replace(there, request_rows=order.request_rows or there.request_rows)
     if order.accept_source and is_only_source(there.job, here):
@@ -155,7 +156,7 @@ def _begin(
     order: Order, client: Client, description: Description, exits: Exits, source: Source, form: Format
 ) -> Manifest:
     columns = _probe(Asker(client, description.reference, exits, Patience(order.patience_s)), source)
-    layout = lay_out(columns, source.count, order.part_rows)
+    layout = lay_out(columns, source.count, order.part_rows or choose_part_rows(description, columns))
     request_rows = order.request_rows or choose_request_rows(description, columns, layout)
     return Manifest(describe_job(description, exits, source, form.name, layout), layout, request_rows)
 

@@ -84,6 +84,8 @@ _GIB = 2**30
 @click.pass_context
 def batch(  # noqa: PLR0913 - one for each option
     ctx: click.Context,
+    /,
+    *,
     server: Server,
     model: str,
     source: str,
@@ -97,7 +99,6 @@ def batch(  # noqa: PLR0913 - one for each option
     engine: str,
     ray_address: str,
     ray_actors: int,
-    *,
     as_json: bool,
     **settings: Any,
 ) -> None:
