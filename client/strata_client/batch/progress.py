@@ -99,12 +99,12 @@ def _draw(progress: Progress, stream: TextIO, ended: threading.Event) -> None:
 def _open_bar(stream: TextIO) -> Bar:
     try:
         from rich.console import Console  # noqa: PLC0415 - an extra, which only a terminal needs
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415 - the same
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415 - the same
     except ModuleNotFoundError as error:
         raise MissingExtra("cli", "rich") from error
     return Progress(
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("images  {task.fields[rate]}  {task.fields[failed]}  {task.fields[left]}"),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+        TextColumn("{task.fields[rate]}  {task.fields[failed]}  {task.fields[left]}"),
         console=Console(file=stream),
     )
