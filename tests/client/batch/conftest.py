@@ -51,7 +51,7 @@ class Job:
     """`strata batch` in a process of its own."""
 
     def __init__(self, address: str, *arguments: object) -> None:
-        command = [BIN / "strata", "batch", "--server", address, "--model", "tiny:1", *map(str, arguments)]
+        command = [str(BIN / "strata"), "batch", "--server", address, "--model", "tiny:1", *map(str, arguments)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.errors = ""
 

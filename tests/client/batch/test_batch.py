@@ -268,7 +268,7 @@ def read_scores(out: Path) -> object:
     if out.suffix == ".npz":
         with np.load(out) as archive:
             return archive["scores"]
-    return zarr.open_group(out, mode="r")["scores"][:]
+    return np.asarray(zarr.open_group(out, mode="r")["scores"])
 
 
 def test_the_fingerprint_stands_in_every_part_and_in_the_manifest(batch: Batch, pictures: Path, tmp_path: Path) -> None:
