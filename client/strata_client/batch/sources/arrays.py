@@ -65,7 +65,7 @@ class Rows:
                 count = min(at_once, self.stop - first)
                 arrays = [_read_rows(*each, count) for each in zip(streams, self.members, strict=True)]
                 for row in range(count):
-                    values = {member.name: array[row] for member, array in zip(self.members, arrays, strict=True)}
+                    values = {member.name: array[row, ...] for member, array in zip(self.members, arrays, strict=True)}
                     yield Row(str(first + row), values)
 
     def _open(self, stack: contextlib.ExitStack) -> list[BinaryIO]:

@@ -25,7 +25,7 @@ def hide_credentials(url: str) -> str:
 
 def is_hidden(path: str) -> bool:
     """Say whether a file, or a folder above it, has a name that begins with a dot."""
-    return path.startswith(".") or "/." in path
+    return any(name.startswith(".") and name not in {".", ".."} for name in path.split("/"))
 
 
 def explain_twice(where: str, key: str, first: str, second: str) -> InvalidArgument:

@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     size: int
     """In bytes; -1 where it is not known."""
     place: bytes | int | None = None
-    """Where it is, if the key does not say that: a path, encoded by `write_place`, or an offset."""
+    """Where it is: a path, encoded by `write_place`, if the key is not the path; an offset, or the number of a line."""
 
 
 class Twice(NamedTuple):

@@ -70,7 +70,12 @@ def _check(listing: Listing, name: str) -> None:
         raise InvalidArgument(f"{name}: expected pictures, a path or a URL in each line; received no lines")
     # To number them would make keys that depend on the order of the list; twice is mostly a mistake.
     if (twice := listing.twice) is not None:
-        raise explain_twice(name, twice.key, f"row {twice.first + 1}", f"row {twice.second + 1}")
+        raise explain_twice(name, twice.key, _tell(listing, twice.first), _tell(listing, twice.second))
+
+
+def _tell(listing: Listing, row: int) -> str:
+    place = listing.read(row, row + 1)[0].place
+    return f"line {place}" if isinstance(place, int) else f"row {row + 1}"
 
 
 def _find_folder(store: Store, path: str) -> str:
@@ -92,13 +97,13 @@ def _read_lines(file: BinaryIO, name: str, may_be_local: bool) -> Iterator[Entry
         # A list from far away must not say which files of this machine are sent.
         if not may_be_local and (line.startswith(("/", "../")) or "/../" in line or _is_here(line)):
             raise InvalidArgument(f"{name}, line {number}: expected a URL or a path beneath the list's folder")
-        yield _note(line)
+        yield _note(line, number)
 
 
 def _is_here(line: str) -> bool:
     return "file://" in line or "local://" in line
 
 
-def _note(line: str) -> Entry:
+def _note(line: str, number: int) -> Entry:
     key = write_key(hide_credentials(line))
-    return Entry(key, -1, None if key == line else write_place(line))
+    return Entry(key, -1, number if key == line else write_place(line))

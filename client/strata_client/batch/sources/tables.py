@@ -138,9 +138,9 @@ class Tables:
 
     def _list_keys(self) -> Iterator[Entry]:
         for piece in self._cut(0, self.count):
-            for batch in _read_batches(self._store, piece, [self._columns.key]):
-                for value in batch.column(0):
-                    yield Entry(_read_key(value, self._columns.key), -1)
+            with _explained(self._store.name(piece.file.path)):
+                for batch in _read_batches(self._store, piece, [self._columns.key]):
+                    yield from (Entry(_read_key(value, self._columns.key), -1) for value in batch.column(0))
 
 
 def open_tables(
@@ -218,7 +218,8 @@ def _is_picture(kind: Any) -> bool:
 
 def _is_tensor(kind: Any) -> bool:
     if isinstance(kind, pa.FixedShapeTensorType):
-        return _is_number(kind.value_type) and kind.permutation in {None, tuple(range(len(kind.shape)))}
+        in_order = list(range(len(kind.shape)))
+        return _is_number(kind.value_type) and list(kind.permutation or in_order) == in_order
     _, element = _unfold(kind)
     return bool(pa.types.is_fixed_size_list(kind)) and _is_number(element)
 

@@ -27,6 +27,7 @@ ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".
 _BLOCK = 512
 _LONGEST_MAGIC = 6
 _ROWS_AT_ONCE = 256
+_BYTES_AT_ONCE = 2**20
 # A file says itself how it is compressed; names of archives are often wrong.
 _MAGICS = {b"\x1f\x8b": "gz", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zst"}
 
@@ -140,6 +141,8 @@ def open_tar(store: Store, path: str) -> Tar:
     wanted = Wanted(PICTURE_ENDINGS)
     with archive.open() as file:
         listing = Listing((_note(member) for member in _read_pictures(file, wanted)), is_sorted=False)
+        while archive.packing and file.read(_BYTES_AT_ONCE):
+            pass  # the checksum of it all stands at the end
     try:
         _check(listing, archive.name, wanted)
         return Tar(archive, listing, dict(wanted.skipped))
