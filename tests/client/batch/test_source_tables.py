@@ -47,7 +47,12 @@ def test_the_only_column_of_pictures_is_found(write: Write, kind: Any) -> None:
 
 def test_pictures_are_found_as_datasets_of_hugging_face_keep_them(write: Write) -> None:
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    found = [{"bytes": b"one", "path": "1.png"}, {"bytes": None, "path": "/etc/passwd"}, {"bytes": None, "path": None}, None]
+    found = [
+        {"bytes": b"one", "path": "1.png"},
+        {"bytes": None, "path": "/etc/passwd"},
+        {"bytes": None, "path": None},
+        None,
+    ]
     rows = read_rows(write({"image": pa.array(found, kind), "label": range(4)}))
     elsewhere = Failure("INVALID_ARGUMENT", "expected the bytes of a picture; received the path of one")
     assert [row.value for row in rows] == [b"one", elsewhere, NULL, NULL]

@@ -60,7 +60,7 @@ def test_a_folder_and_a_tar_of_it_have_the_same_rows(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar") as archive:
         assert "./a.png" in archive.getnames()
     folder, tar = (open_source(str(tmp_path / where)) for where in ("in", "a.tar"))
-    rows = [sorted((row.key, row.value) for row in source.read(0, 9)) for source in (folder, tar)]  # type: ignore[type-var]
+    rows = [sorted((row.key, row.value) for row in source.read(0, 9)) for source in (folder, tar)]
     assert rows[0] == rows[1]
     folder.close()
     tar.close()

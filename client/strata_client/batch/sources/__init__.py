@@ -79,10 +79,10 @@ def _open_folder(store: Store, folder: str, pattern: str, names: _Names) -> Sour
     if _TABLE not in skipped:
         raise explain_missing(store.name(folder), skipped)
     wanted = Wanted((_TABLE,), pattern)
-    paths = sorted(path for path, _ in store.find(folder or ".", wanted))
+    paths = sorted(path for path, _ in store.find(folder, wanted))
     if not paths:
         names.refuse(store.name(folder))
-    start = f"{folder.rstrip('/')}/" if folder else ""
+    start = f"{folder.rstrip('/')}/"
     return _open_tables(store, [(start + path, f"{write_key(path)}:") for path in paths], names, wanted.skipped)
 
 

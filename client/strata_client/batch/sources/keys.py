@@ -6,7 +6,8 @@ from strata_client.errors import InvalidArgument
 
 _CREDENTIALS = re.compile(
     r"(?<=://)(?:[^/@]*@"  # as a URL has them: user:password@host
-    r"|[^/:@]+:(?!\d+(?:/|$))[^@]*@)"  # a secret with a slash in it, as cloud stores give them
+    r"|[^/:@]+:(?!\d+(?:/|$))[^@]*@"  # a secret with a slash in it, as cloud stores give them
+    r"|/+[^/:@]*:[^/@]*@)"  # where a store has no hosts, and takes them for the name of a folder
 )
 
 

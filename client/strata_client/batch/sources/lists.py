@@ -59,7 +59,7 @@ def open_list(store: Store, path: str) -> Pictures:
         listing = Listing(_read_lines(file, name, isinstance(store, Local)), is_sorted=False)
     try:
         _check(listing, name)
-        return Pictures(listing, Lines(store, _find_folder(store, path)), "", {})
+        return Pictures(listing, Lines(store, _find_folder(path)), "", {})
     except BaseException:
         listing.close()
         raise
@@ -78,10 +78,8 @@ def _tell(listing: Listing, row: int) -> str:
     return f"line {place}" if isinstance(place, int) else f"row {row + 1}"
 
 
-def _find_folder(store: Store, path: str) -> str:
-    folder = path.rpartition("/")[0]
-    if isinstance(store, Local):
-        folder = str(Path.cwd() if path == "-" else Path(path).absolute().parent)
+def _find_folder(path: str) -> str:
+    folder = str(Path.cwd()) if path == "-" else path.rpartition("/")[0]
     return folder.rstrip("/") + "/"
 
 

@@ -24,7 +24,7 @@ def split_pattern(path: str) -> tuple[str, str]:
     """Return the folder in front of a pattern, as far as it has no wildcards, and the pattern beneath it."""
     names = path.split("/")
     first = next(index for index, name in enumerate(names) if has_wildcards(name))
-    return "/".join(names[:first]) or ("/" if first else ""), "/".join(names[first:])
+    return "/".join(names[:first]) + "/", "/".join(names[first:])
 
 
 class Wanted:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from strata_client.batch.rows import Failure, Row
 from strata_client.batch.sources.keys import explain_twice, write_key
 from strata_client.batch.sources.listing import Entry, Listing, read_place, write_place
 from strata_client.batch.sources.patterns import Wanted
-from strata_client.batch.sources.stores import Local, Store
+from strata_client.batch.sources.stores import Store
 from strata_client.errors import InvalidArgument
 from strata_client.sources import PICTURE_ENDINGS
 
@@ -80,13 +79,12 @@ def open_pictures(store: Store, folder: str, pattern: str) -> Pictures | Wanted:
         OSError: the folder, or one in it, cannot be read.
     """
     wanted = Wanted(PICTURE_ENDINGS, pattern)
-    root = str(Path(folder).absolute()) if isinstance(store, Local) else folder
-    listing = Listing((_note(path, size) for path, size in store.find(root, wanted)), is_sorted=True)
+    listing = Listing((_note(path, size) for path, size in store.find(folder, wanted)), is_sorted=True)
     try:
         if (twice := listing.twice) is not None:
             raise explain_twice(store.name(folder), twice.key, "a file", "another one, of whose name not all is text,")
         if listing.count:
-            return Pictures(listing, store, root.rstrip("/") + "/", wanted.skipped)
+            return Pictures(listing, store, folder.rstrip("/") + "/", wanted.skipped)
     except BaseException:
         listing.close()
         raise

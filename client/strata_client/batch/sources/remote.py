@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from strata_client.batch.rows import Failure
@@ -101,7 +102,8 @@ def locate(where: str) -> tuple[Store, str]:
     """
     here = next((scheme for scheme in _HERE if where.startswith(scheme)), "")
     if here or "://" not in where:
-        return Local(), where.removeprefix(here)
+        # Whole, as a span may be read from another folder.
+        return Local(), str(Path(where.removeprefix(here)).absolute())
     try:
         import fsspec  # noqa: PLC0415  only who names a URL needs it
     except ModuleNotFoundError as error:
