@@ -230,6 +230,7 @@ def test_a_list_comes_from_standard_input(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"a.png\n")))
     assert read_only_row("-") == b"a.png"
+    assert not sys.stdin.buffer.closed
 
 
 def test_a_file_that_comes_later_leaves_the_digest_of_a_list_alone(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_a_tar_that_is_cut_off_anywhere_before_its_end_is_refused(
         open_source(str(path))
 
 
+def test_the_name_of_a_member_may_be_long_but_not_endless(tmp_path: Path) -> None:
+    for length in (100_000, 2**20):
+        info = tarfile.TarInfo(f"{'x' * length}.png")
+        with tarfile.open(tmp_path / f"{length}.tgz", "w:gz") as archive:
+            archive.addfile(info)
+    assert len(read_rows(str(tmp_path / "100000.tgz"))[0].key) == 100_004
+    with pytest.raises(InvalidArgument, match=r"expected a tar with names of at most 1,048,576 bytes; received 1,"):
+        open_source(str(tmp_path / f"{2**20}.tgz"))
+
+
 def test_a_tar_that_is_cut_off_says_where(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", PICTURES)
     whole = (tmp_path / "a.tar").read_bytes()

@@ -12,7 +12,7 @@ from strata_client.batch.rows import Source
 from strata_client.batch.sources import arrays, lists, tars
 from strata_client.batch.sources.keys import write_key
 from strata_client.batch.sources.patterns import Wanted, has_wildcards, read_ending, split_pattern
-from strata_client.batch.sources.pictures import Pictures, explain_missing, open_pictures
+from strata_client.batch.sources.pictures import explain_missing, open_pictures
 from strata_client.batch.sources.remote import locate
 from strata_client.batch.sources.stores import Local, Store
 from strata_client.errors import InvalidArgument
@@ -73,8 +73,9 @@ def _open_folder(store: Store, folder: str, pattern: str, names: _Names) -> Sour
     skipped: Mapping[str, int] = {_TABLE: 1}
     if names == _Names("", ""):
         found = open_pictures(store, folder, pattern)
-        if isinstance(found, Pictures):
+        if found.count:
             return found
+        found.close()
         skipped = found.skipped
     if _TABLE not in skipped:
         raise explain_missing(store.name(folder), skipped)
@@ -101,9 +102,10 @@ def _open_file(store: Store, path: str, names: _Names) -> Source:
         raise InvalidArgument(f"{store.name(path)}: expected {_KINDS}; received a file that ends in {ending!r}")
     name = path[path.rfind("/") + 1 :]
     found = open_pictures(store, path.removesuffix(name), glob.escape(name))
-    if isinstance(found, Pictures):
-        return found
-    raise explain_missing(store.name(path), found.skipped)
+    if not found.count:
+        found.close()
+        raise explain_missing(store.name(path), found.skipped)
+    return found
 
 
 def _open_tables(store: Store, paths: Sequence[tuple[str, str]], names: _Names, skipped: Mapping[str, int]) -> Source:

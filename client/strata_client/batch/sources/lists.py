@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
@@ -55,7 +56,7 @@ def open_list(store: Store, path: str) -> Pictures:
     """
     is_input = path == "-"
     name = "standard input" if is_input else store.name(path)
-    with sys.stdin.buffer if is_input else store.open(path) as file:
+    with contextlib.nullcontext(sys.stdin.buffer) if is_input else store.open(path) as file:
         listing = Listing(_read_lines(file, name, isinstance(store, Local)), is_sorted=False)
     try:
         _check(listing, name)

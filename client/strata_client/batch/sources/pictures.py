@@ -71,8 +71,8 @@ class Pictures:
         self._listing.close()
 
 
-def open_pictures(store: Store, folder: str, pattern: str) -> Pictures | Wanted:
-    """List the pictures beneath a folder whose paths a pattern matches; what was left instead, where there are none.
+def open_pictures(store: Store, folder: str, pattern: str) -> Pictures:
+    """List the pictures beneath a folder whose paths a pattern matches, if there are any.
 
     Raises:
         InvalidArgument: the names of two files become one key.
@@ -82,14 +82,12 @@ def open_pictures(store: Store, folder: str, pattern: str) -> Pictures | Wanted:
     listing = Listing((_note(path, size) for path, size in store.find(folder, wanted)), is_sorted=True)
     try:
         if (twice := listing.twice) is not None:
-            raise explain_twice(store.name(folder), twice.key, "a file", "another one, of whose name not all is text,")
-        if listing.count:
-            return Pictures(listing, store, folder.rstrip("/") + "/", wanted.skipped)
+            name = store.name(folder)
+            raise explain_twice(name, twice.key, "a file", "another one, of whose name not all is text,")
+        return Pictures(listing, store, f"{folder.rstrip('/')}/", wanted.skipped)
     except BaseException:
         listing.close()
         raise
-    listing.close()
-    return wanted
 
 
 def explain_missing(name: str, skipped: Mapping[str, int]) -> InvalidArgument:

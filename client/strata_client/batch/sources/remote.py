@@ -73,6 +73,7 @@ class Remote:
     def size(self, path: str) -> int:
         """Ask for it again, whatever was known."""
         with self._explained(path):
+            self.files.invalidate_cache(path)
             return _read_size(self.files.info(path))
 
     def _fetch(self, group: Sequence[tuple[str, int]]) -> Iterator[bytes | Failure]:

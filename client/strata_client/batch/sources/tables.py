@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
 
 _BUFFER_BYTES = 2**20  # read ahead within a column: else all of a row group's is held, packed
 _BYTES_AT_ONCE = 2**23
-_MOST_ROWS_AT_ONCE = 1024
+_MOST_ROWS_AT_ONCE = 64  # a picture that is there many times is one in the file, and many when it is read
 _ERROR = ("error_code", "error")  # the columns of a result of ours
 _TAIL = 8  # bytes at the end of a file: how long its footer is, and what it is
 
@@ -183,7 +183,7 @@ def _choose(schema: pa.Schema, image_column: str, key_column: str) -> Columns:
     value = image_column or _find_value(known)
     if not _is_picture(known[value]) and not _is_tensor(known[value]):
         raise InvalidArgument(f"expected pictures or tensors of one shape in {value!r}; received {known[value]}")
-    has_errors = all(pa.types.is_string(known.get(name, pa.null())) for name in _ERROR)
+    has_errors = all(_is_text(known.get(name)) for name in _ERROR)
     return Columns(value, known[value], key_column, has_errors)
 
 
@@ -222,6 +222,12 @@ def _is_tensor(kind: Any) -> bool:
         return _is_number(kind.value_type) and list(kind.permutation or in_order) == in_order
     _, element = _unfold(kind)
     return bool(pa.types.is_fixed_size_list(kind)) and _is_number(element)
+
+
+def _is_text(kind: Any) -> bool:
+    if kind is not None and pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return kind is not None and bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: Any) -> bool:

@@ -26,6 +26,7 @@ ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".
 
 _BLOCK = 512
 _LONGEST_MAGIC = 6
+_LONGEST_HEAD = 2**20
 _ROWS_AT_ONCE = 256
 _BYTES_AT_ONCE = 2**20
 # A file says itself how it is compressed; names of archives are often wrong.
@@ -99,6 +100,20 @@ class Stretch:
         raise InvalidArgument(f"{self.archive.name}: expected {self.stop:,} pictures, as listed; received {number:,}")
 
 
+class _Heads:
+    """A file of which no more is read at once than the heads of members should have: names may be of any length."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        """Read a block, or the long name of a member."""
+        if size > _LONGEST_HEAD:
+            raise InvalidArgument(f"expected a tar with names of at most {_LONGEST_HEAD:,} bytes; received {size:,}")
+        return self._file.read(size)
+
+
 class Tar:
     """The pictures of a tar, in its order. The digest sees names and sizes, as that of a folder does."""
 
@@ -168,7 +183,8 @@ def _read_pictures(file: BinaryIO, wanted: Wanted) -> Iterator[TarInfo]:
 
 
 def _read_members(file: BinaryIO) -> Iterator[TarInfo]:
-    archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115  it holds nothing but the file, which is not its own
+    # It holds nothing but the file, which is not its own.
+    archive = tarfile.open(fileobj=cast("BinaryIO", _Heads(file)), mode="r:")  # noqa: SIM115
     last = "its first member"
     while (member := _next(archive, last)) is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
