@@ -3,7 +3,10 @@ import pickle
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -92,6 +95,37 @@ def test_a_list_from_far_away_names_no_file_of_this_machine(memory: MemoryFileSy
     memory.pipe("/x/a.txt", f"a.png\n{line}\n".encode())
     with pytest.raises(InvalidArgument, match="line 2: expected a URL or a path beneath the list's folder"):
         open_source("memory://x/a.txt")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """Serve a folder over HTTP, and give its URL."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Patient(ThreadingHTTPServer):
+        request_queue_size = 128  # connections that wait: many come at once
+
+    with Patient(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://user:secret@127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_list_and_its_pictures_are_read_from_a_web_server(tmp_path: Path, web: str) -> None:
+    names = [f"{number:03}.png" for number in range(100)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "a.txt").write_text("\n".join([*names, "none.png", "empty.png", f"{web}/000.png?token=secret"]))
+    rows = read_rows(f"{web}/a.txt")
+    assert [row.value for row in rows[:100]] == [name.encode() for name in names]
+    assert [row.value for row in rows[100:]] == [Failure("NOT_FOUND", "no such file"), b"", b"000.png"]
+    assert rows[102].key == f"{web.replace('user:secret@', '')}/000.png"
 
 
 def test_a_url_of_this_machine_is_a_path(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from strata_client.batch.rows import Failure
 from strata_client.batch.sources.keys import hide_credentials, is_hidden
@@ -68,7 +69,8 @@ class Remote:
     def open(self, path: str) -> BinaryIO:
         """Open a file, of which parts are fetched as they are read."""
         with self._explained(path):
-            return cast("BinaryIO", self.files.open(path, "rb"))
+            # What fsspec opens lacks some of what files have, such as lines of a largest length.
+            return io.BufferedReader(self.files.open(path, "rb"))
 
     def size(self, path: str) -> int:
         """Ask for it again, whatever was known."""
