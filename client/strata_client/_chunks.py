@@ -61,7 +61,7 @@ class Limits:
         """Let go of a description if another version has answered."""
         description = self.descriptions.get(model)
         if description and description.version != version:
-            del self.descriptions[model]
+            self.descriptions.pop(model, None)  # another thread may have been as quick
 
 
 _UNLIMITED = 2**63

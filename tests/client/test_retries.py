@@ -153,7 +153,7 @@ def test_where_one_server_drains_another_is_asked(peer: Peer) -> None:
         for _ in range(20):
             assert client.models() == []
     assert serving.calls == 20
-    assert draining.calls < 5  # at first, and then when its rests end
+    assert draining.calls < 8  # at first, and then when its rests end; in turn it would be 10 and more
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import asyncio
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -9,7 +10,7 @@ import grpc
 import pytest
 import trustme
 from strata.v1.catalog_pb2 import ListModelsResponse
-from strata_client import TLS, Client, InvalidArgument, Retries, Unavailable
+from strata_client import TLS, AsyncClient, Client, InvalidArgument, Model, Retries, Unavailable
 
 Peer = Callable[..., AbstractContextManager[str]]
 TOKEN = "s3cret-T0ken"  # noqa: S105 - of nobody
@@ -103,6 +104,15 @@ def test_a_token_arrives_with_every_call(secure: str, files: Files) -> None:
         assert [model.name for model in client.models()] == [f"Bearer {TOKEN}"]
     with Client(secure, tls=TLS(files.authority), token=lambda: next(tokens)) as client:
         assert [client.models()[0].name for _ in range(2)] == ["Bearer one", "Bearer two"]
+
+
+def test_a_client_for_tasks_encrypts_and_shows_its_token_as_well(mutual: str, files: Files) -> None:
+    async def ask() -> list[Model]:
+        tls = TLS(files.authority, files.certificate, files.key)
+        async with AsyncClient(mutual, tls=tls, token=lambda: TOKEN) as client:
+            return await client.models()
+
+    assert [model.name for model in asyncio.run(ask())] == [f"Bearer {TOKEN}"]
 
 
 def test_a_token_goes_without_encryption_to_this_machine_alone(peer: Peer) -> None:
