@@ -78,5 +78,5 @@ def judge(error: Exception) -> ExitCode:
 def may_pass(error: Exception) -> bool:
     """Say whether the same request may be answered later."""
     if isinstance(error, ResourceExhausted):
-        return getattr(error, "retry_after_s", None) is not None
+        return error.retry_after_s is not None
     return isinstance(error, Unavailable | DeadlineExceeded)

@@ -24,10 +24,7 @@ def health(ctx: click.Context, server: Server, model: str, *, as_json: bool) -> 
     does not serve, and 4 if none answers at all.
     """
     with server.connect() as client:
-        from types import SimpleNamespace
-
-        ok = client.is_serving()
-        found = SimpleNamespace(serving=ok, servers={server.server: "serving" if ok else "not serving"})
+        found = client.health()
         if model and found.serving:
             client.describe(model)
     if as_json:
@@ -48,5 +45,7 @@ def _print(found: "Health") -> None:
 def _judge(found: "Health") -> ExitCode:
     if found.serving:
         return ExitCode.DONE
-    answered = {"serving", "not serving"} & set(found.servers.values())
+    from strata_client.health import NOT_SERVING, SERVING
+
+    answered = {SERVING, NOT_SERVING} & set(found.servers.values())
     return ExitCode.FAILED if answered else ExitCode.RETRY

@@ -45,7 +45,7 @@ _CONNECTION = (
     _file("--ca", envvar="STRATA_CA", help="Who vouches for the server (PEM); implies --tls."),
     _file("--cert", envvar="STRATA_CERT", help="The caller's certificate (PEM); implies --tls."),
     _file("--key", envvar="STRATA_KEY", help="The private key of --cert (PEM)."),
-    _connection("--server-name", metavar="NAME", help="The name in the server's certificate, if not HOST."),
+    _connection("--server-name", metavar="NAME", help="The name in its certificate; implies --tls."),
     _file("--token-file", envvar="STRATA_TOKEN_FILE", help="Holds the caller's token; else $STRATA_TOKEN is it."),
     _connection("--plain-token", is_flag=True, help="Send the token without TLS, in a private network."),
 )

@@ -1,6 +1,7 @@
 """Whom a command asks: addresses, credentials and how long it waits."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,6 +16,7 @@ from strata_client.files import read_limited
 if TYPE_CHECKING:
     from strata_client import TLS, Client, Retries
 
+_TOKEN = re.compile(rb"[!-~]+")
 _MOST_TOKEN_BYTES = 64 * 2**10  # far more than a header may have: a wrong file is not read whole
 
 
@@ -71,9 +73,16 @@ class Server:
             InvalidArgument: a certificate or a token is none.
             OSError: a file cannot be read.
         """
-        from strata_client import Client
+        from strata_client import Client, Retries
 
-        return Client(self.server, timeout_s=timeout_s or self.timeout_s)
+        return Client(
+            self.server,
+            timeout_s=timeout_s or self.timeout_s,
+            tls=self._secure(),
+            token=self._token(),
+            plain_token=self.plain_token,
+            retries=retries or Retries(),
+        )
 
     def _secure(self) -> "TLS | None":
         from strata_client import TLS
@@ -94,10 +103,10 @@ def read_token(path: Path) -> str:
     """Return the token that a file holds, without the space around it.
 
     Raises:
-        InvalidArgument: it holds no line of text; the message does not show what it holds.
+        InvalidArgument: it holds none; the message does not show what it holds.
         OSError: it cannot be read.
     """
     data = read_limited(path, _MOST_TOKEN_BYTES).strip()
-    if not data or not data.isascii() or not data.decode().isprintable():
-        raise InvalidArgument(f"{path}: expected a token, one line of printable ASCII; received {len(data)} bytes")
+    if not _TOKEN.fullmatch(data):
+        raise InvalidArgument(f"{path}: expected a token of printable ASCII without spaces; received something else")
     return data.decode()

@@ -73,7 +73,9 @@ def _read_model(context: click.Context) -> str:
 
 
 def _connect(context: click.Context) -> "Client":
-    return Server.guess(context.params).connect(timeout_s=_PATIENCE_S)
+    from strata_client import Retries
+
+    return Server.guess(context.params).connect(timeout_s=_PATIENCE_S, retries=Retries(attempts=1))
 
 
 def _offer(names: Iterable[str], incomplete: str) -> list[CompletionItem[str]]:

@@ -1,13 +1,18 @@
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from artifacts import CLASSES, tiny_answer
-from click.testing import Result
+from click.testing import CliRunner, Result
+from strata.v1.inference_pb2 import PredictResponse
+from strata_client.cli import main
 
+Peer = Callable[..., AbstractContextManager[str]]
 Run = Callable[..., Result]
 
 
@@ -32,7 +37,7 @@ def test_a_bad_file_is_named_and_the_others_are_answered(strata: Run, picture: P
     bad = tmp_path / "bad.png"
     bad.write_text("no picture")
     done = strata("predict", bad, tmp_path / "none.png", picture)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert str(picture) in done.stdout
     first, second = done.stderr.splitlines()
     assert first.startswith(f"strata: {bad}: model tiny: picture 0: expected a PNG or JPEG file")
@@ -44,7 +49,8 @@ def test_for_machines_a_bad_file_has_its_error_beside_the_answers(strata: Run, p
     bad.write_text("no picture")
     done = strata("predict", bad, tmp_path / "none.png", picture, "--json")
     refused, unreadable, answered = json.loads(done.stdout)["predictions"]
-    assert (done.exit_code, refused["error_code"], unreadable["error_code"]) == (1, "INVALID_ARGUMENT", "UNREADABLE")
+    assert (done.exit_code, done.stderr) == (3, "")
+    assert (refused["error"]["code"], unreadable["error"]["code"]) == ("INVALID_ARGUMENT", "UNREADABLE")
     assert answered["labels"]
 
 
@@ -78,7 +84,7 @@ def test_what_is_wrong_with_several_files_is_said_once(strata: Run, tmp_path: Pa
     for file in files:
         np.save(file, np.zeros((1, 5), np.float32))
     done = strata("predict", *files, picture)
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"strata: {files[0]}, {files[1]}: model tiny: 'image': expected")
     assert str(picture) in done.stdout
@@ -94,3 +100,43 @@ def test_a_stored_activation_enters_in_the_middle(strata: Run, picture: Path, tm
         json.loads(strata("predict", stored, "--json").output)["predictions"][0]["labels"]
         == (json.loads(strata("predict", picture, "--json").output)["predictions"][0]["labels"])
     )
+
+
+def test_where_no_file_is_answered_the_command_has_failed(strata: Run, tmp_path: Path) -> None:
+    assert strata("predict", tmp_path / "none.png", tmp_path / "no.png").exit_code == 1
+    assert strata("predict", tmp_path / "none.png", "--json").exit_code == 1
+
+
+def test_many_files_that_fail_alike_are_counted(strata: Run, tmp_path: Path) -> None:
+    for number in range(12):
+        np.save(tmp_path / f"{number}.npy", np.zeros((1, 5), np.float32))
+    done = strata("predict", *[tmp_path / f"{number}.npy" for number in range(12)])
+    assert f"{tmp_path}/9.npy and 2 more: model tiny: 'image': expected" in done.stderr
+
+
+def test_of_a_folder_all_pictures_are_answered(strata: Run, picture: Path) -> None:
+    (picture.parent / "other.PNG").write_bytes(picture.read_bytes())
+    (picture.parent / "notes.txt").write_text("no picture")
+    answers = json.loads(strata("predict", picture.parent, "--json").output)["predictions"]
+    assert [answer["file"] for answer in answers] == [str(picture.parent / "other.PNG"), str(picture)]
+
+
+def test_a_wrong_model_is_said_once_and_not_of_each_file(strata: Run, picture: Path) -> None:
+    done = strata("predict", picture, picture, "--model", "tiny:")
+    assert (done.exit_code, done.stderr) == (1, "strata: model: expected NAME or NAME:VERSION; received 'tiny:'\n")
+
+
+def test_answers_that_were_there_when_the_server_went_are_shown(peer: Peer, picture: Path) -> None:
+    answered = []
+
+    def answer(_: object, context: grpc.ServicerContext) -> PredictResponse:
+        if answered:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+        answered.append(True)
+        return PredictResponse(model={"name": "m", "version": "1"}, predictions=[{"labels": [{"name": "seven"}]}])
+
+    with peer({"Predict": answer}) as address:
+        done = CliRunner().invoke(main, ["predict", *[str(picture)] * 3, "--server", address])
+    assert done.exit_code == 3
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["label", "seven"]
+    assert done.stderr == f"strata: {picture}, {picture}: who are you?\n"
