@@ -10,7 +10,7 @@ import numpy as np
 
 from strata_client.activity import Array
 from strata_client.catalog import Description
-from strata_client.differences import Differences
+from strata_client.differences import Difference, Differences
 from strata_client.inspection import Inspection
 from strata_client.predictions import Prediction, Predictions
 from strata_client.reductions import NONE, Reduction
@@ -94,12 +94,19 @@ def _list(prediction: Prediction) -> list[dict[str, Any]]:
 def describe_differences(differences: Differences) -> dict[str, Any]:
     """Return how far two versions are apart; a number that is not finite is null, as everywhere in JSON."""
     first = differences.first_past
-    layers = [asdict(layer) | {"relative": layer.relative} for layer in differences.layers]
+    layers = [
+        asdict(layer) | {"relative": layer.relative, "error": _describe_uncompared(layer)}
+        for layer in differences.layers
+    ]
     return asdict(differences) | {
         "agree": differences.agree,
         "first_past": first.name if first else None,
         "layers": layers,
     }
+
+
+def _describe_uncompared(layer: Difference) -> dict[str, str] | None:
+    return {"code": "NOT_COMPARED", "message": layer.error} if layer.error else None
 
 
 def _plain(value: Any) -> Any:
