@@ -26,7 +26,7 @@ MEANINGS = {
     ExitCode.DONE: "Done.",
     ExitCode.FAILED: "Refused or failed, and would fail again; not serving; versions that differ.",
     ExitCode.USAGE: "Wrong usage.",
-    ExitCode.PARTLY: "Some failed: files without an answer, layers that could not be compared.",
+    ExitCode.PARTLY: "Some failed: files or rows without an answer, layers that could not be compared.",
     ExitCode.RETRY: "Nobody answered in time, or the server is busy: worth trying again.",
     ExitCode.INTERRUPTED: "Interrupted by Ctrl-C.",
     ExitCode.UNREAD: "What read the output, such as head, wanted no more.",

@@ -14,7 +14,7 @@ from strata_client.errors import InvalidArgument
 from strata_client.files import read_limited
 
 if TYPE_CHECKING:
-    from strata_client import TLS, Client, Retries
+    from strata_client import TLS, Client
 
 _TOKEN = re.compile(rb"[!-~]+")
 _MOST_TOKEN_BYTES = 64 * 2**10  # far more than a header may have: a wrong file is not read whole
@@ -66,23 +66,16 @@ class Server:
             "plain_token": self.plain_token,
         }
 
-    def connect(self, *, timeout_s: float | None = None, retries: "Retries | None" = None) -> "Client":
-        """Return a client that has these credentials; nothing is asked yet.
+    def connect(self, **changes: Any) -> "Client":
+        """Return a client that has these credentials, with other settings where they are given; nothing is asked yet.
 
         Raises:
             InvalidArgument: a certificate or a token is none.
             OSError: a file cannot be read.
         """
-        from strata_client import Client, Retries
+        from strata_client import Client
 
-        return Client(
-            self.server,
-            timeout_s=timeout_s or self.timeout_s,
-            tls=self._secure(),
-            token=self._token(),
-            plain_token=self.plain_token,
-            retries=retries or Retries(),
-        )
+        return Client(self.server, **self.settings() | changes)
 
     def _secure(self) -> "TLS | None":
         from strata_client import TLS
