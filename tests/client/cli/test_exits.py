@@ -146,7 +146,7 @@ def test_machines_get_an_error_as_one_document_on_standard_error(
 
 def test_ctrl_c_ends_a_command_without_a_word() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        command = [BIN / "strata", "models", "--server", f"127.0.0.1:{deaf.getsockname()[1]}"]
+        command: list[str | Path] = [BIN / "strata", "models", "--server", f"127.0.0.1:{deaf.getsockname()[1]}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             deaf.settimeout(30)
             connection, _ = deaf.accept()

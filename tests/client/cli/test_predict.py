@@ -127,7 +127,7 @@ def test_a_wrong_model_is_said_once_and_not_of_each_file(strata: Run, picture: P
 
 
 def test_answers_that_were_there_when_the_server_went_are_shown(peer: Peer, picture: Path) -> None:
-    answered = []
+    answered: list[bool] = []
 
     def answer(_: object, context: grpc.ServicerContext) -> PredictResponse:
         if answered:

@@ -2,13 +2,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 import trustme
 from click.testing import CliRunner, Result
 from strata.v1 import catalog_pb2_grpc
-from strata.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
+from strata.v1.catalog_pb2 import ListModelsResponse
 from strata_client.cli import main
 
 TOKEN = "tok3n-of-nobody"  # noqa: S105 - of nobody
@@ -28,15 +29,6 @@ class Guarded:
         return [word for option in options for word in (f"--{option}", str(self.folder / f"{option}.pem"))]
 
 
-class _Catalog(catalog_pb2_grpc.CatalogServiceServicer):
-    def __init__(self, tokens: list[str]) -> None:
-        self._tokens = tokens
-
-    def ListModels(self, request: ListModelsRequest, context: grpc.ServicerContext) -> ListModelsResponse:  # noqa: ARG002, N802
-        self._tokens.append(str(dict(context.invocation_metadata()).get("authorization", "")))
-        return ListModelsResponse()
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     folder = tmp_path_factory.mktemp("guarded")
@@ -53,7 +45,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     with ThreadPoolExecutor(2) as threads:
         grpc_server = grpc.server(threads)
         made = Guarded(f"localhost:{grpc_server.add_secure_port('127.0.0.1:0', credentials)}", folder)
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(_Catalog(made.tokens), grpc_server)
+
+        def answer(_: object, context: grpc.ServicerContext) -> ListModelsResponse:
+            made.tokens.append(str(dict(context.invocation_metadata()).get("authorization", "")))
+            return ListModelsResponse()
+
+        servicer: Any = type("Guard", (catalog_pb2_grpc.CatalogServiceServicer,), {})()
+        servicer.ListModels = answer
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, grpc_server)
         grpc_server.start()
         yield made
         grpc_server.stop(0).wait(10)
