@@ -219,25 +219,37 @@ def show_predictions(screen: Screen, predictions: Sequence[tuple[str, Sequence[P
 def show_activations(screen: Screen, inspected: Inspection) -> None:
     """Show the figures of each layer that was asked."""
     screen.say(f"{escape(inspected.description.name)} version {inspected.description.version}")
-    activities = {name: inspected.measure(name) for name in inspected.activations}
+    columns = _list_activations(inspected)
+    # Where the largest have no room in a column, each has a line of its own.
+    largest = columns.pop("largest", []) if _sum_widths(columns) > screen.width else []
     table = screen.table()
-    odd = any(activity.odd for activity in activities.values())
-    top = bool(inspected.activations.channels)
-    _add_columns(table, "layer", "shape>", "min>", "mean>", "max>", "zeros>", "channels>", "dead>")
-    _add_columns(table, *(["largest"] if top else []), *(["odd values"] if odd else []))
-    for name, activity in activities.items():
-        # The largest at a place are of many channels: how many of those are dead is not known.
-        whole = name not in inspected.activations.channels
-        table.add_row(
-            _name(name, "bold"),
-            format_shape(inspected.activations[name].shape),
-            *_figures(inspected.activations[name], activity),
-            f"{activity.channel_count:,}" if whole else "",
-            f"{activity.dead_count:,}" if whole else "",
-            *([_text(_describe_largest(name, inspected))] if top else []),
-            *([Text(activity.odd, "red")] if odd else []),
-        )
+    _add_columns(table, *columns)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     screen.show(table)
+    for name, text in zip(inspected.activations, largest, strict=False):
+        if str(text):
+            screen.say(f"{escape(name)}, largest: {text}")
+
+
+def _list_activations(inspected: Inspection) -> dict[str, list[_Cell]]:
+    """Return the columns of the table, each with a cell for every layer; what no layer has is left out."""
+    activations = inspected.activations
+    activities = {name: inspected.measure(name) for name in activations}
+    # The largest at a place are of many channels: how many of those are dead is not known.
+    whole = {name: activity for name, activity in activities.items() if name not in activations.channels}
+    figures = [_figures(activations[name], activity) for name, activity in activities.items()]
+    counts = [whole.get(name) for name in activations]
+    columns: dict[str, list[_Cell]] = {
+        "layer": [_name(name, "bold") for name in activations],
+        "shape>": [format_shape(values.shape) for values in activations.values()],
+        **{f"{title}>": [row[i] for row in figures] for i, title in enumerate(("min", "mean", "max", "zeros"))},
+        "channels>": [f"{count.channel_count:,}" if count else "" for count in counts],
+        "dead>": [f"{count.dead_count:,}" if count else "" for count in counts],
+        "largest": [_text(_describe_largest(name, inspected)) for name in activations] if activations.channels else [],
+        "odd values": [Text(activity.odd, "red") for activity in activities.values()],
+    }
+    return {title: cells for title, cells in columns.items() if title[-1] == ">" or any(map(str, cells))}
 
 
 def _figures(values: Array, activity: Activity) -> list[str]:

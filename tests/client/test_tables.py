@@ -200,6 +200,25 @@ def test_top_labels_are_named_with_their_scores(capsys: pytest.CaptureFixture[st
     assert conv1.split()[-2:] == ["25", "0"]
 
 
+@pytest.mark.parametrize(("width", "beside"), [(60, False), (120, True)])
+def test_the_largest_have_lines_of_their_own_where_there_is_no_room(width: int, *, beside: bool) -> None:
+    screen, file = terminal(width)
+    top = inspect({"codes": np.array([[3.5, 1.25]])}, "top:2", {"codes": np.array([[7, 2]], np.int32)})
+    tables.show_activations(screen, top)
+    assert ("codes, largest: 7 3.5, 2 1.25" in table_of(file)) != beside
+    assert any("largest" in line and "shape" in line for line in table_of(file)) == beside
+
+
+def test_a_name_that_has_no_room_is_folded_where_its_words_end() -> None:
+    screen, file = terminal(64)
+    layer = replace(DIGITS.layers[1], name="feature_extractor/conv2_block1_1_conv", kind="BatchNormalization")
+    tables.show_layers(screen, replace(DIGITS, layers=(layer,)))
+    pieces = [line.split()[0] for line in table_of(file) if line.strip() and line.split()[0] in layer.name]
+    assert "".join(pieces) == layer.name
+    assert all(piece.endswith(("_", "/", "conv")) for piece in pieces)
+    assert len(pieces) > 1
+
+
 def test_channels_are_counted_where_the_catalog_says_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     conv1 = np.ones((1, 3, 8, 8), np.float32)
     conv1[:, 1] = 0

@@ -38,8 +38,9 @@ def health(ctx: click.Context, server: Server, model: str, *, as_json: bool) -> 
 
 def _print(found: "Health") -> None:
     for address, state in found.servers.items():
-        # Of one server everybody knows which it is.
-        click.echo(escape(state if len(found.servers) == 1 else f"{address}: {state}"))
+        # Of one server everybody knows which it is, and why there is no answer names it anyway.
+        is_named = len(found.servers) == 1 or address in state
+        click.echo(escape(state if is_named else f"{address}: {state}"))
 
 
 def _judge(found: "Health") -> ExitCode:

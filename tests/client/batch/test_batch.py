@@ -170,7 +170,10 @@ def test_a_large_result_needs_a_yes(batch: Batch, pictures: Path, tmp_path: Path
     [
         (["--layers", "scoers"], "unknown layer 'scoers'; nearest: 'scores'"),
         (["--layers", "predictions", "--reduce", "half"], "label and score are made of this layer"),
-        (["--layers", "flat", "--reduce", "mean"], "flat: the reductions of this layer are: channels, top_channels, half; received mean"),
+        (
+            ["--layers", "flat", "--reduce", "mean"],
+            "flat: the reductions of this layer are: channels, top_channels, half; received mean",
+        ),
         (["--model", "tiny:99"], "99"),
     ],
 )
