@@ -122,7 +122,7 @@ def _serve(settings: Settings, stop: StopSignal, server: Server) -> None:
         open_inference = open_inference_services(facilities)
         server.leader.go_on()
         _drop_lost_regions(facilities)
-        server.grpc.start({**strata_services(facilities.engine), **open_inference})
+        server.grpc.start({**strata_services(facilities.engine, facilities.control), **open_inference})
         rest.open(chain(*open_inference.values()), server.grpc.dispatcher, server.grpc.calls)
         repository.follow(partial(_tell_state, server.worker, shelf))
         _tell_state(server.worker, shelf)

@@ -37,6 +37,7 @@ def test_every_service_is_listed(channel: grpc.Channel) -> None:
         "inference.GRPCInferenceService",
         "strata.v1.CatalogService",
         "strata.v1.InferenceService",
+        "strata.v1.RepositoryService",
     ]
 
 

@@ -25,7 +25,13 @@ from waiting import wait_until
 from wire import Stubs, connect, tensors
 
 IMAGE = np.ones((1, SIDE, SIDE, 1), np.float32)
-SERVICES = ["", "strata.v1.CatalogService", "strata.v1.InferenceService", "inference.GRPCInferenceService"]
+SERVICES = [
+    "",
+    "strata.v1.CatalogService",
+    "strata.v1.InferenceService",
+    "strata.v1.RepositoryService",
+    "inference.GRPCInferenceService",
+]
 
 
 @pytest.fixture

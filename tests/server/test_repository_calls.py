@@ -11,8 +11,9 @@ import pytest
 from artifacts import write_artifact
 from open_inference import call, refusal_of
 from processes import ServerProcess, serving
+from strata.v1 import repository_pb2, repository_pb2_grpc
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
-from wire import Stubs, connect
+from wire import WAIT_S, Stubs, connect
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,21 @@ def load(stubs: Stubs, **fields: Any) -> Any:
 def unload(stubs: Stubs, **fields: Any) -> Any:
     request = pb.RepositoryModelUnloadRequest(**fields)
     return call(stubs, "RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse)
+
+
+@pytest.fixture
+def repository(stubs: Stubs) -> repository_pb2_grpc.RepositoryServiceStub:
+    """The same calls in strata.v1."""
+    return repository_pb2_grpc.RepositoryServiceStub(stubs.channel)
+
+
+def versions(repository: repository_pb2_grpc.RepositoryServiceStub) -> dict[tuple[str, str], tuple[str, str]]:
+    answer = repository.ListVersions(repository_pb2.ListVersionsRequest(), timeout=WAIT_S)
+    name = repository_pb2.VersionState.Name
+    return {
+        (each.name, each.version): (name(each.state).removeprefix("VERSION_STATE_"), each.reason)
+        for each in answer.versions
+    }
 
 
 def test_the_index_lists_what_is_served_and_what_is_not_with_the_reason(stubs: Stubs) -> None:
@@ -107,12 +123,55 @@ def test_a_call_that_cannot_be_meant_is_refused_and_changes_nothing(
     assert list(index(stubs, ready=True)) == [("tiny", "3")]
 
 
+def test_strata_v1_lists_what_the_index_lists(
+    repository: repository_pb2_grpc.RepositoryServiceStub, stubs: Stubs
+) -> None:
+    listed = versions(repository)
+    assert listed == index(stubs)
+    assert set(listed) == {("broken", "1"), ("tiny", "3")}
+
+
+def test_strata_v1_unloads_a_model_and_loads_it_again(repository: repository_pb2_grpc.RepositoryServiceStub) -> None:
+    repository.UnloadModel(repository_pb2.UnloadModelRequest(name="tiny"), timeout=WAIT_S)
+    assert versions(repository)["tiny", "3"] == ("UNAVAILABLE", "unloaded")
+    repository.LoadModel(repository_pb2.LoadModelRequest(name="tiny"), timeout=WAIT_S)
+    assert versions(repository)["tiny", "3"] == ("READY", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "status", "reason"),
+    [
+        ("Load", "", "INVALID_ARGUMENT", "expected the name of a model, received none"),
+        ("Unload", "", "INVALID_ARGUMENT", "expected the name of a model, received none"),
+        ("Load", "tyni", "NOT_FOUND", "unknown model 'tyni'; nearest: 'tiny'"),
+        ("Unload", "broken", "NOT_FOUND", "unknown model 'broken'"),
+        ("Load", "../tiny", "NOT_FOUND", "unknown model '../tiny'"),
+        ("Load", "broken", "FAILED_PRECONDITION", "cannot be served"),
+    ],
+)
+def test_strata_v1_refuses_as_the_other_protocol_does(
+    repository: repository_pb2_grpc.RepositoryServiceStub, method: str, name: str, status: str, reason: str
+) -> None:
+    request = getattr(repository_pb2, f"{method}ModelRequest")(name=name)
+    call_it = getattr(repository, f"{method}Model")
+    code, details = refusal_of(lambda: call_it(request, timeout=WAIT_S))
+    assert code is grpc.StatusCode[status]
+    assert reason in details
+    assert versions(repository)["tiny", "3"] == ("READY", "")
+
+
 def test_a_fixed_repository_changes_for_nobody(tiny: ServerProcess) -> None:
     stubs = connect(tiny.grpc)
     for ask in (load, unload):
         code, details = refusal_of(lambda ask=ask: ask(stubs, model_name="tiny"))
         assert code is grpc.StatusCode.PERMISSION_DENIED
         assert "explicit" in details
+    repository = repository_pb2_grpc.RepositoryServiceStub(stubs.channel)
+    code, details = refusal_of(
+        lambda: repository.LoadModel(repository_pb2.LoadModelRequest(name="tiny"), timeout=WAIT_S)
+    )
+    assert code is grpc.StatusCode.PERMISSION_DENIED
+    assert "expected explicit" in details
     stubs.channel.close()
 
 

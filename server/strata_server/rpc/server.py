@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from strata.v1 import catalog_pb2, inference_pb2
+from strata.v1 import catalog_pb2, inference_pb2, repository_pb2
 
 from strata_server.addresses import Address
 from strata_server.batching import Batcher
@@ -17,7 +17,13 @@ from strata_server.rpc.transport import Transport, grpc_options
 from strata_server.settings import BatchSettings
 from strata_server.tallies import Tallies
 
-_FILES = (catalog_pb2.DESCRIPTOR, inference_pb2.DESCRIPTOR, open_inference_pb2.DESCRIPTOR, health.FILE)
+_FILES = (
+    catalog_pb2.DESCRIPTOR,
+    inference_pb2.DESCRIPTOR,
+    repository_pb2.DESCRIPTOR,
+    open_inference_pb2.DESCRIPTOR,
+    health.FILE,
+)
 
 
 class GrpcServer:

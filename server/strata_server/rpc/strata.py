@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from functools import partial
 
-from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
+from strata.v1 import catalog_pb2, inference_pb2, repository_pb2, tensor_pb2
 
 from strata_server.catalog import Layer
+from strata_server.control import Control
 from strata_server.data_types import DTYPES, NAMES
 from strata_server.deadline import Deadline
 from strata_server.engine import Answer, Engine, Inputs, naming
@@ -19,6 +20,7 @@ from strata_server.rpc.calls import PUSHBACK, refuse
 from strata_server.rpc.encoding import write_length
 from strata_server.rpc.heads import Form, Frame, Heads, Span
 from strata_server.rpc.methods import Method, Pending, Rpc, bind_methods
+from strata_server.rpc.repository import list_versions, load_model, unload_model
 from strata_server.tensors import Array, read_tensor, write_tensor
 from strata_server.version import Version
 
@@ -29,10 +31,11 @@ _POOLINGS = {
 }
 
 
-def strata_services(engine: Engine) -> dict[str, list[Method]]:
+def strata_services(engine: Engine, control: Control) -> dict[str, list[Method]]:
     """Return the RPCs of strata.v1, by service."""
     catalog = catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"]
     inference = inference_pb2.DESCRIPTOR.services_by_name["InferenceService"]
+    repository = repository_pb2.DESCRIPTOR.services_by_name["RepositoryService"]
     return {
         catalog.full_name: bind_methods(
             catalog, engine, {"ListModels": Rpc(list_models), "DescribeModel": Rpc(describe_model)}
@@ -50,6 +53,11 @@ def strata_services(engine: Engine) -> dict[str, list[Method]]:
                 ),
                 "Stream": Rpc(stream, is_heavy=_streams_heavy, fail=_fail_in_stream, is_inference=True),
             },
+        ),
+        repository.full_name: bind_methods(
+            repository,
+            control,
+            {"ListVersions": Rpc(list_versions), "LoadModel": Rpc(load_model), "UnloadModel": Rpc(unload_model)},
         ),
     }
 

@@ -9,6 +9,7 @@ from strata_server.rpc.methods import Deferred
 from strata_server.rpc.open_inference import open_inference_pb2 as pb
 from strata_server.rpc.open_inference.facilities import Facilities
 from strata_server.rpc.open_inference.parameters import check_names
+from strata_server.rpc.repository import load, unload
 
 
 def repository_index(facilities: Facilities, request: pb.RepositoryIndexRequest, deadline: Deadline) -> Deferred:
@@ -27,8 +28,7 @@ def repository_model_load(
         # What is loaded is what the operator has put there: a caller brings no file and no configuration.
         received = quote_all(sorted(request.parameters))
         raise InvalidArgument(f"expected a load request without parameters, received {received}")
-    response = pb.RepositoryModelLoadResponse(model_name=model, isLoaded=True)
-    return Deferred(facilities.control.load(model), lambda _: response)
+    return load(facilities.control, model, pb.RepositoryModelLoadResponse(model_name=model, isLoaded=True))
 
 
 def repository_model_unload(
@@ -38,18 +38,14 @@ def repository_model_unload(
     model = _find_name(request)
     # No model depends on another here, so that it changes nothing.
     check_names("unload request", request.parameters, ("unload_dependents",))
-    response = pb.RepositoryModelUnloadResponse(model_name=model, isUnloaded=True)
-    return Deferred(facilities.control.unload(model), lambda _: response)
+    return unload(facilities.control, model, pb.RepositoryModelUnloadResponse(model_name=model, isUnloaded=True))
 
 
 def _find_name(request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> str:
     """Return the model's name, which KServe's clients send as that of the repository."""
     if request.model_name and request.repository_name not in {"", request.model_name}:
         raise _no_other(request.repository_name)
-    name = request.model_name or request.repository_name
-    if not name:
-        raise InvalidArgument("expected the name of a model, received none")
-    return name
+    return request.model_name or request.repository_name
 
 
 def _no_other(repository: str) -> NotFound:
