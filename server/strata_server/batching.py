@@ -117,6 +117,11 @@ class Batcher:
             return _do_nothing
         return self._retiring.pop(version, _do_nothing)
 
+    def close(self) -> None:
+        """End the threads, once what they run has ended; nothing may wait or be submitted any more."""
+        self._makers.shutdown()
+        self._runners.shutdown()
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits or runs."""

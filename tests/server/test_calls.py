@@ -1,8 +1,16 @@
 import threading
 
 import pytest
-from strata_server.errors import Draining, NotFound, OverLimit, Overloaded
-from strata_server.rpc.calls import Calls, refuse
+from strata_server.errors import (
+    DeadlinePassed,
+    Draining,
+    NotFound,
+    OverLimit,
+    Overloaded,
+    StrataError,
+    Unservable,
+)
+from strata_server.rpc.calls import Calls, read_refusal, refuse
 
 
 def test_an_error_of_ours_is_told_and_only_what_is_over_a_limit_is_never_to_be_retried() -> None:
@@ -31,3 +39,22 @@ def test_a_drain_waits_for_open_calls_and_refuses_new_ones() -> None:
     threading.Timer(0.05, calls.leave).start()
     assert calls.drain(20)
     assert calls.open == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("unknown layer 'x'"),
+        OverLimit("too large"),
+        Overloaded("full", 1.5),
+        DeadlinePassed("late"),
+        Draining("stopping"),
+        Unservable("broken"),
+        StrataError("internal error"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_a_refusal_tells_can_be_read_back(error: StrataError) -> None:
+    read = read_refusal(refuse(error))
+    assert (type(read), str(read)) == (type(error), str(error))
+    assert getattr(read, "retry_s", None) == getattr(error, "retry_s", None)

@@ -70,6 +70,10 @@ class Dispatcher:
         self._lock = threading.Lock()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
 
+    def close(self) -> None:
+        """End the threads; nothing may be received any more."""
+        self._readers.shutdown()
+
     def receive(self, method: Method, data: bytes, call: Call) -> None:
         """Take a request on the receiving thread: what takes long is handed to another."""
         asked = Asked(method, data, call, len(data), time.monotonic_ns())

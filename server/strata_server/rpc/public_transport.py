@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from strata_server.addresses import Address
 from strata_server.deadline import Deadline
 from strata_server.errors import Draining, InvalidArgument, StartError
-from strata_server.rpc.calls import Calls, Reply, refuse
+from strata_server.rpc.calls import Calls, Reply, WaitingCall, refuse
 from strata_server.rpc.dispatcher import Dispatcher
 from strata_server.rpc.methods import Method, Watch
 from strata_server.rpc.transport import Served
@@ -93,7 +93,7 @@ class PublicTransport:
         return grpc.unary_unary_rpc_method_handler(partial(self._answer, served))
 
     def _answer(self, method: Method, data: bytes, context: grpc.ServicerContext) -> bytes:
-        call = _UnaryCall(Deadline(context.time_remaining(), context.is_active))
+        call = WaitingCall(Deadline(context.time_remaining(), context.is_active))
         if method.ends_with_server:
             try:
                 self.calls.enter()
@@ -122,22 +122,6 @@ class PublicTransport:
         status = stream.status
         if status and status.status != "OK":
             _abort(context, status)
-
-
-class _UnaryCall:
-    """A call whose thread waits for its answer."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self.deadline = deadline
-        self._reply: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-
-    def reply(self, reply: Reply) -> None:
-        """Hand the answer to the thread that waits."""
-        self._reply.put(reply)
-
-    def wait(self) -> Reply:
-        """Return the answer when it is there."""
-        return self._reply.get()
 
 
 class _Stream:
