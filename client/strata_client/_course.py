@@ -1,0 +1,153 @@
+"""The requests of a stream, without the way between: in which order, how many at a time, and which ones go again."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from strata.v1.inference_pb2 import StreamRequest, StreamResponse
+
+from strata_client.errors import DeadlineExceeded, InvalidArgument, StrataError
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request that has no outcome yet."""
+
+    number: int
+    request: StreamRequest
+    until: float
+    """When its caller waits no more."""
+    sent: int = 0
+    """How often."""
+    is_sent: bool = False
+    """Whether it is on its way, and does not wait to be sent."""
+
+
+class Course(Generic[Answer]):
+    """What is asked on a stream, until its outcome is given to the caller.
+
+    Outcomes are given in the order of the requests, and `window` bounds how many there are between: those that are on
+    their way, wait to be sent again, or have an outcome that nobody has taken. Times are seconds of one clock.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[StreamResponse], Answer],
+        repeat: Callable[[StrataError, int], float | None],
+        window: int,
+        timeout_s: float,
+    ) -> None:
+        """Begin with nothing asked.
+
+        Args:
+            read: makes an answer of a response; raises the StrataError that it tells, or that it is none.
+            repeat: takes an error and how often its request was sent, and returns in how many seconds to send it
+                again; None for never.
+            window: how many requests there may be between.
+            timeout_s: how long each of them may take.
+
+        Raises:
+            InvalidArgument: there is no room in the window.
+        """
+        if window < 1:
+            raise InvalidArgument(f"window: expected 1 or more; received {window}")
+        self._read = read
+        self._repeat = repeat
+        self._window = window
+        self._timeout_s = timeout_s
+        self._asked: dict[str, _Asked] = {}
+        """By their ids, in the order in which they were asked, so that the first is the first to be late."""
+        self._outcomes: dict[int, Answer | StrataError] = {}
+        self._waiting: list[tuple[float, int]] = []
+        """When to send which, the earliest first."""
+        self._resumes_at = 0.0
+        """Nothing is sent before: a connection was lost."""
+        self._given = self._count = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be asked."""
+        return self._count - self._given < self._window
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every outcome was given."""
+        return self._count == self._given
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `give` has an outcome."""
+        return self._given in self._outcomes
+
+    def give(self) -> Answer | StrataError:
+        """Return the next outcome; there must be one."""
+        outcome = self._outcomes.pop(self._given)
+        self._given += 1
+        return outcome
+
+    def ask(self, request: StreamRequest, now: float) -> None:
+        """Ask one more; `take_due` then has it."""
+        request.id = str(self._count)
+        self._asked[request.id] = _Asked(self._count, request, now + self._timeout_s)
+        heapq.heappush(self._waiting, (max(now, self._resumes_at), self._count))
+        self._count += 1
+
+    def fail(self, error: StrataError) -> None:
+        """Note that one more cannot even be asked."""
+        self._outcomes[self._count] = error
+        self._count += 1
+
+    def take_due(self, now: float) -> list[StreamRequest]:
+        """Return the requests that are to be sent now."""
+        self._expire(now)
+        due = []
+        while self._waiting and self._waiting[0][0] <= now:
+            asked = self._asked.get(str(heapq.heappop(self._waiting)[1]))
+            if asked:
+                asked.sent += 1
+                asked.is_sent = True
+                asked.request.timeout_us = max(1, round((asked.until - now) * 1e6))
+                due.append(asked.request)
+        return due
+
+    def wait_s(self, now: float) -> float:
+        """Return in how many seconds there is something to do even if nothing comes; something must be asked."""
+        first = next(iter(self._asked.values()))
+        return max(0.0, min([first.until, *(time for time, _ in self._waiting[:1])]) - now)
+
+    def receive(self, response: StreamResponse, now: float) -> None:
+        """Take what came; a response to what nobody waits for any more is passed over."""
+        asked = self._asked.get(response.id)
+        if not asked:
+            return
+        try:
+            self._settle(asked, self._read(response))
+        except StrataError as error:
+            self._fail(asked, error, now)
+
+    def lose(self, error: StrataError, now: float) -> None:
+        """Take that the call has ended: nothing comes to what is on its way."""
+        times = [self._fail(asked, error, now) for asked in [*self._asked.values()] if asked.is_sent]
+        self._resumes_at = min((time for time in times if time is not None), default=now)
+
+    def _fail(self, asked: _Asked, error: StrataError, now: float) -> float | None:
+        """Let a request be sent again, if that may help and there is time for it; return when."""
+        wait_s = self._repeat(error, asked.sent)
+        if wait_s is None or now + wait_s >= asked.until:
+            self._settle(asked, error)
+            return None
+        asked.is_sent = False
+        heapq.heappush(self._waiting, (now + wait_s, asked.number))
+        return now + wait_s
+
+    def _settle(self, asked: _Asked, outcome: Answer | StrataError) -> None:
+        del self._asked[asked.request.id]
+        self._outcomes[asked.number] = outcome
+
+    def _expire(self, now: float) -> None:
+        """Give up what is late: it was asked first, for all may take as long."""
+        while self._asked and (first := next(iter(self._asked.values()))).until <= now:
+            self._settle(first, DeadlineExceeded(f"no answer within {self._timeout_s:g} s"))
