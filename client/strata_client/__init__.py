@@ -16,6 +16,7 @@ from strata_client.differences import Difference, Differences
 from strata_client.errors import (
     Cancelled,
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     MissingExtra,
     NotFound,
@@ -30,6 +31,7 @@ from strata_client.errors import (
 from strata_client.health import Health
 from strata_client.predictions import Label, Prediction, Predictions
 from strata_client.reductions import Reduction
+from strata_client.repository import RepositoryVersion
 from strata_client.retries import Retries
 from strata_client.security import TLS
 
@@ -43,6 +45,7 @@ __all__ = [
     "Description",
     "Difference",
     "Differences",
+    "FailedPrecondition",
     "Health",
     "InvalidArgument",
     "Label",
@@ -56,6 +59,7 @@ __all__ = [
     "Preprocessing",
     "ReceptiveField",
     "Reduction",
+    "RepositoryVersion",
     "ResourceExhausted",
     "Retries",
     "ServerError",

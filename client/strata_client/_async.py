@@ -19,6 +19,7 @@ from strata_client.errors import StrataError
 from strata_client.health import Health
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
+from strata_client.repository import RepositoryVersion
 from strata_client.retries import Retries, choose_wait
 from strata_client.security import TLS
 
@@ -116,6 +117,18 @@ class AsyncClient:
         """Ask as `Client.diff` does."""
         conversation = comparison.compare(a, b, inputs, layers=layers, tolerance=tolerance, limits=self._limits)
         return await self._hold(conversation, timeout_s)
+
+    async def versions(self, *, timeout_s: float | None = None) -> list[RepositoryVersion]:
+        """Ask as `Client.versions` does."""
+        return await self._hold(_conversations.versions(), timeout_s)
+
+    async def load(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Ask as `Client.load` does."""
+        await self._hold(_conversations.load(model), timeout_s)
+
+    async def unload(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Ask as `Client.unload` does."""
+        await self._hold(_conversations.unload(model), timeout_s)
 
     async def _hold(self, conversation: Conversation[_Answer], timeout_s: float | None) -> _Answer:
         """Hold a conversation to its end."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strata.v1.catalog_pb2 import ListModelsRequest, ListModelsResponse
+from strata.v1.repository_pb2 import (
+    ListVersionsRequest,
+    ListVersionsResponse,
+    LoadModelResponse,
+    UnloadModelResponse,
+)
 
 from strata_client import _chunks, _shared
 from strata_client._calls import Call, Conversation, ask, ask_all, reads
@@ -26,7 +32,9 @@ from strata_client.errors import (
 from strata_client.health import NOT_SERVING, SERVING, Health
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
+from strata_client.repository import RepositoryVersion
 
+_REPOSITORY = "/strata.v1.RepositoryService"
 HEALTH = "/grpc.health.v1.Health/Check"
 
 # Whatever a server, or a lack of one, answers to the question whether it serves.
@@ -80,3 +88,26 @@ def activations(
 ) -> Conversation[Activations]:
     """Compute the activations of some layers."""
     return (yield from _chunks.converse(Activation(layers, reduce), inputs, model, limits))
+
+
+def versions() -> Conversation[list[RepositoryVersion]]:
+    """List what the model repository holds."""
+    body = ListVersionsRequest().SerializeToString()
+    call = Call(f"{_REPOSITORY}/ListVersions", body, reads(ListVersionsResponse, _shared.read_versions))
+    return (yield from ask(call))
+
+
+def load(model: str) -> Conversation[None]:
+    """Have a model served as the repository holds it now."""
+    body = _shared.write_load(model).SerializeToString()
+    yield from ask(Call(f"{_REPOSITORY}/LoadModel", body, reads(LoadModelResponse, _forget), is_safe=False))
+
+
+def unload(model: str) -> Conversation[None]:
+    """Have a model served no longer."""
+    body = _shared.write_unload(model).SerializeToString()
+    yield from ask(Call(f"{_REPOSITORY}/UnloadModel", body, reads(UnloadModelResponse, _forget), is_safe=False))
+
+
+def _forget(response: LoadModelResponse | UnloadModelResponse) -> None:
+    """Keep nothing of a response that says nothing but that it was done."""

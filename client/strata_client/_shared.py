@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from strata.v1 import catalog_pb2, inference_pb2
+from strata.v1 import catalog_pb2, inference_pb2, repository_pb2
 from strata.v1.catalog_pb2 import (
     DescribeModelRequest,
     DescribeModelResponse,
@@ -27,6 +27,7 @@ from strata_client.errors import InvalidArgument, ServerError
 from strata_client.images import Picture
 from strata_client.predictions import Label, Prediction, Predictions
 from strata_client.reductions import Reduce, Reduction
+from strata_client.repository import RepositoryVersion
 
 Array: TypeAlias = npt.NDArray[Any]
 Inputs: TypeAlias = "Array | Mapping[str, Array] | Picture | Sequence[Picture]"
@@ -128,6 +129,33 @@ def _read_model(summary: ModelSummary) -> Model:
         multiply_adds=summary.multiply_adds,
         class_count=summary.class_count,
     )
+
+
+def write_load(model: str) -> repository_pb2.LoadModelRequest:
+    """Ask for a model to be served."""
+    return repository_pb2.LoadModelRequest(name=encodable(model, "model"))
+
+
+def write_unload(model: str) -> repository_pb2.UnloadModelRequest:
+    """Ask for a model to be served no longer."""
+    return repository_pb2.UnloadModelRequest(name=encodable(model, "model"))
+
+
+_STATES: dict[int, str] = {
+    repository_pb2.VERSION_STATE_READY: "ready",
+    repository_pb2.VERSION_STATE_LOADING: "loading",
+    repository_pb2.VERSION_STATE_UNLOADING: "unloading",
+    repository_pb2.VERSION_STATE_UNAVAILABLE: "unavailable",
+}
+
+
+def read_versions(response: repository_pb2.ListVersionsResponse) -> list[RepositoryVersion]:
+    """Read what the repository holds."""
+    # A newer server may know more states: they are for people to read, and no reason to fail.
+    return [
+        RepositoryVersion(each.name, each.version, _STATES.get(each.state, "unknown"), each.reason)
+        for each in response.versions
+    ]
 
 
 def read_description(response: DescribeModelResponse) -> Description:

@@ -19,6 +19,7 @@ _ERRORS: dict[str, type[StrataError]] = {
         Unavailable,
         errors.Unauthenticated,
         errors.PermissionDenied,
+        errors.FailedPrecondition,
         Unimplemented,
         errors.Cancelled,
     )

@@ -20,6 +20,7 @@ from strata_client.errors import Cancelled, StrataError
 from strata_client.health import Health
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
+from strata_client.repository import RepositoryVersion
 from strata_client.retries import Retries, choose_wait
 from strata_client.security import TLS
 
@@ -206,6 +207,28 @@ class Client:
         """
         conversation = comparison.compare(a, b, inputs, layers=layers, tolerance=tolerance, limits=self._limits)
         return self._hold(conversation, timeout_s)
+
+    def versions(self, *, timeout_s: float | None = None) -> list[RepositoryVersion]:
+        """List every version in the server's model repository, served or not, by name, then by version."""
+        return self._hold(_conversations.versions(), timeout_s)
+
+    def load(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Have a model served as the repository holds it now; it is when this returns.
+
+        Args:
+            model: its name, without a version: its settings in the repository say which are served.
+            timeout_s: how long to wait; large networks take their time. What has begun goes on nevertheless.
+
+        Raises:
+            PermissionDenied: the server was not started with `--repository explicit`.
+            NotFound: the repository has no such model.
+            FailedPrecondition: a version of it cannot be served; those that can be are, and what was goes on.
+        """
+        self._hold(_conversations.load(model), timeout_s)
+
+    def unload(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Have a model served no longer; arguments and errors as in `load`, NotFound where it is not served."""
+        self._hold(_conversations.unload(model), timeout_s)
 
     def _hold(self, conversation: Conversation[_Answer], timeout_s: float | None) -> _Answer:
         """Hold a conversation to its end."""

@@ -7,7 +7,8 @@ StrataError
 ├── DeadlineExceeded    no answer in time
 ├── Unavailable         no server answers, or it drains
 ├── Unauthenticated     the server wants credentials
-├── PermissionDenied    the credentials do not allow it
+├── PermissionDenied    the credentials, or the server, do not allow it
+├── FailedPrecondition  a version in the model repository cannot be served, or an artifact not be opened
 ├── Unimplemented       what answers does not speak strata.v1, or an older form of it
 ├── Cancelled           the client was closed before the answer came, or belongs to another event loop
 ├── ServerError         the server failed, or its answer is not one
@@ -70,6 +71,12 @@ class PermissionDenied(StrataError):
     code = "PERMISSION_DENIED"
 
 
+class FailedPrecondition(StrataError):
+    """What is to be served is not fit for it; what was served before goes on."""
+
+    code = "FAILED_PRECONDITION"
+
+
 class Unimplemented(StrataError):
     """The server does not know the method."""
 
@@ -94,4 +101,6 @@ class MissingExtra(StrataError):
     code = "FAILED_PRECONDITION"
 
     def __init__(self, extra: str, package: str) -> None:
-        super().__init__(f"{package} is not installed: pip install 'strata-client[{extra}]'")
+        """Take the extra, empty where the package itself is what to install, and the package."""
+        what = f"'strata-client[{extra}]'" if extra else package
+        super().__init__(f"{package} is not installed: pip install {what}")

@@ -12,7 +12,7 @@ import pytest
 from artifacts import SIDE
 from PIL import Image
 from processes import ServerProcess
-from strata.v1 import catalog_pb2_grpc, inference_pb2_grpc
+from strata.v1 import catalog_pb2_grpc, inference_pb2_grpc, repository_pb2_grpc
 from strata_client import Client
 
 Handlers = dict[str, Callable[[Any, grpc.ServicerContext], Any]]
@@ -36,13 +36,15 @@ def peer() -> Peer:
     @contextlib.contextmanager
     def serve(handlers: Handlers, credentials: grpc.ServerCredentials | None = None) -> Iterator[str]:
         catalog, inference = catalog_pb2_grpc.CatalogServiceServicer, inference_pb2_grpc.InferenceServiceServicer
-        servicer: Any = type("Peer", (catalog, inference), {})()
+        repository = repository_pb2_grpc.RepositoryServiceServicer
+        servicer: Any = type("Peer", (catalog, inference, repository), {})()
         for method, handler in handlers.items():
             setattr(servicer, method, handler)
         with ThreadPoolExecutor(2) as threads:
             server = grpc.server(threads)
             catalog_pb2_grpc.add_CatalogServiceServicer_to_server(servicer, server)
             inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
+            repository_pb2_grpc.add_RepositoryServiceServicer_to_server(servicer, server)
             anywhere = "127.0.0.1:0"
             port = server.add_secure_port(anywhere, credentials) if credentials else server.add_insecure_port(anywhere)
             server.start()
