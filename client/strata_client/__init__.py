@@ -4,8 +4,11 @@
         answer = client.predict("seven.png")[0].label
         conv1 = client.activations("seven.png", layers=["conv1"])["conv1"]
 
-`import strata_client` needs numpy and grpcio alone. `strata_client.plots` needs the extra `plots`, and the
-command `strata` the extra `cli`.
+    with strata_client.open_artifact("models/digits/1/model.onnx") as client:
+        answer = client.predict("seven.png")[0].label
+
+`import strata_client` needs numpy and grpcio alone. `open_artifact` needs the distribution strata-server,
+`strata_client.plots` the extra `plots`, and the command `strata` the extra `cli`.
 """
 
 from typing import TYPE_CHECKING
@@ -68,10 +71,12 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
+    "open_artifact",
 ]
 
 if TYPE_CHECKING:
     from strata_client._async import AsyncClient
+    from strata_client._embedded import open_artifact
     from strata_client._sync import Client
 else:
 
@@ -85,6 +90,10 @@ else:
             from strata_client._sync import Client  # noqa: PLC0415 - the reason stands above
 
             return Client
+        if name == "open_artifact":
+            from strata_client._embedded import open_artifact  # noqa: PLC0415 - the reason stands above
+
+            return open_artifact
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

@@ -45,14 +45,19 @@ def translate(error: Exception, address: str, timeout_s: float) -> StrataError:
     """Return the error of ours for one that gRPC raises; raise it where it is not gRPC's."""
     if isinstance(error, grpc.RpcError):
         failure = cast("_Failure", error)
-        kind = _ERRORS.get(failure.code().name, ServerError)
-        ours = kind(_explain(kind, failure.details() or failure.code().name, address, timeout_s))
+        ours = name_error(failure.code().name, failure.details() or "", address, timeout_s)
         ours.retry_after_s = _read_pushback(failure.trailing_metadata() or ())
         return ours
     # All that gRPC says of a channel that was closed before the call.
     if "closed" not in str(error):
         raise error
     return errors.Cancelled("the client is closed")
+
+
+def name_error(code: str, details: str, address: str, timeout_s: float) -> StrataError:
+    """Return the error for the name of a status code and its reason, from whoever answers at an address."""
+    kind = _ERRORS.get(code, ServerError)
+    return kind(_explain(kind, details or code, address, timeout_s))
 
 
 def _read_pushback(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:
