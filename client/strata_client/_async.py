@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
-from strata_client import _chunks, _conversations, comparison
+from strata_client import _async_streams, _chunks, _conversations, _streams, comparison
 from strata_client._calls import AsyncTransport, Call, Conversation, Round, check_timeout, tell
 from strata_client._channels import AsyncChannels, Route, Token
 from strata_client._shared import MAX_MESSAGE_BYTES, Inputs
+from strata_client._streams import WINDOW, Form
 from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model
 from strata_client.differences import Differences
@@ -103,6 +104,57 @@ class AsyncClient:
     ) -> Activations:
         """Ask as `Client.activations` does."""
         return await self._hold(_conversations.activations(inputs, layers, model, reduce, self._limits), timeout_s)
+
+    @overload
+    def stream(
+        self,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        *,
+        model: str = "",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Predictions | StrataError]: ...
+    @overload
+    def stream(
+        self,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        layers: Sequence[str],
+        *,
+        model: str = "",
+        reduce: Reduce = "none",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Activations | StrataError]: ...
+    def stream(
+        self,
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        layers: Sequence[str] = (),
+        *,
+        model: str = "",
+        reduce: Reduce = "none",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> AsyncIterator[Predictions | StrataError] | AsyncIterator[Activations | StrataError]:
+        """Ask as `Client.stream` does; inputs may be given asynchronously, and answers come while one is waited for."""
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        max_bytes = self._limits.request_bytes
+        if layers:
+            activations = _streams.form_activations(model, layers, reduce, max_bytes)
+            return self._stream(activations, inputs, window, timeout_s)
+        return self._stream(_streams.form_predictions(model, top, max_bytes), inputs, window, timeout_s)
+
+    def _stream(
+        self,
+        form: Form[_Answer],
+        inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+        window: int,
+        timeout_s: float,
+    ) -> AsyncIterator[_Answer | StrataError]:
+        course = _streams.begin(form, self._retries, window, timeout_s)
+        return _async_streams.stream(self._transport, course, inputs, timeout_s)
 
     async def diff(
         self,

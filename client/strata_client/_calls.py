@@ -80,6 +80,22 @@ def reads(response: type[_Response], make: Callable[[_Response], Answer]) -> Cal
     return read
 
 
+class Line(Protocol):
+    """A call on which many requests go out and many answers come in."""
+
+    def send(self, body: bytes) -> None:
+        """Send a message, without waiting; nothing happens on a line that has ended."""
+        ...
+
+    def close(self) -> None:
+        """End it, and what belongs to it."""
+        ...
+
+
+Take: TypeAlias = "Callable[[bytes | StrataError], None]"
+"""Takes each message that comes in on a line, and last the error that has ended it; from any thread."""
+
+
 class Transport(Protocol):
     """The way to whoever answers. Threads may share it."""
 
@@ -96,8 +112,33 @@ class Transport(Protocol):
         """
         ...
 
+    def begin(self, path: str, take: Take, timeout_s: float) -> Line:
+        """Begin a call of a method that streams.
+
+        Args:
+            path: `/SERVICE/METHOD`.
+            take: takes what comes in.
+            timeout_s: how long the answer to each message is waited for.
+
+        Raises:
+            StrataError: it cannot even be begun.
+        """
+        ...
+
     def close(self) -> None:
         """End all calls with Cancelled, those that come later as well."""
+        ...
+
+
+class AsyncLine(Protocol):
+    """The same for one event loop."""
+
+    def send(self, body: bytes) -> None:
+        """Send a message, without waiting; nothing happens on a line that has ended."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """End it, and what belongs to it."""
         ...
 
 
@@ -109,6 +150,10 @@ class AsyncTransport(Protocol):
 
     def perform(self, call: Call[Any], timeout_s: float) -> Awaitable[bytes]:
         """Send a call once and return the answer's message; a task that is cancelled cancels it."""
+        ...
+
+    def begin(self, path: str, take: Take, timeout_s: float) -> AsyncLine:
+        """Begin a call of a method that streams; `take` is called in the event loop."""
         ...
 
     def close(self) -> Awaitable[None]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
 
 from strata_client import _addresses
-from strata_client._calls import Call
+from strata_client._calls import AsyncLine, Call, Line, Take
 from strata_client._connections import Connections
+from strata_client._lines import Ends, Metadata, TaskLine, ThreadLine
 from strata_client._status import translate
 from strata_client.errors import Cancelled, InvalidArgument, StrataError
 from strata_client.security import TLS, read_identity
 
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """What a server knows its caller by; called anew for each call where it can be called."""
-
-_Metadata: TypeAlias = "tuple[tuple[str, str], ...] | None"
 
 _SENDABLE = re.compile(r"[!-~]+")
 
@@ -68,7 +68,7 @@ class Route:
             return grpc.aio.insecure_channel(address, options=self._choose_options(address))
         return grpc.aio.secure_channel(address, self._credentials, options=self._choose_options(address))
 
-    def introduce(self) -> _Metadata:
+    def introduce(self) -> Metadata:
         """Return what tells a server who asks; None where nobody says."""
         return _write_token(self._token()) if self._token else self._metadata
 
@@ -87,7 +87,7 @@ class Route:
                 )
 
 
-def _write_token(token: str) -> _Metadata:
+def _write_token(token: str) -> Metadata:
     # gRPC's own complaint would show it.
     if not _SENDABLE.fullmatch(token):
         raise InvalidArgument("token: expected printable ASCII without spaces; received something else")
@@ -134,6 +134,13 @@ class Channels:
             self._connections.give_back(connection, error)
         return answer
 
+    def begin(self, path: str, take: Take, timeout_s: float) -> Line:
+        """Begin a call of a method that streams."""
+        metadata = self._introduce()
+        connection = self._connections.take()
+        end = partial(self._connections.give_back, connection)
+        return ThreadLine(connection, path, metadata, Ends(take, end, timeout_s))
+
     def close(self) -> None:
         """End all calls with Cancelled, those that come later as well."""
         for channel in self._connections.close():
@@ -170,6 +177,13 @@ class AsyncChannels:
         finally:
             connections.give_back(connection, error)
         return answer
+
+    def begin(self, path: str, take: Take, timeout_s: float) -> AsyncLine:
+        """Begin a call of a method that streams."""
+        connections = self._enter()
+        metadata = self._route.introduce()
+        connection = connections.take()
+        return TaskLine(connection, path, metadata, Ends(take, partial(connections.give_back, connection), timeout_s))
 
     async def close(self) -> None:
         """End all calls with Cancelled, those that come later as well."""

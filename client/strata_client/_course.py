@@ -10,6 +10,7 @@ from strata.v1.inference_pb2 import StreamRequest, StreamResponse
 from strata_client.errors import DeadlineExceeded, InvalidArgument, StrataError
 
 Answer = TypeVar("Answer")
+Inputs = TypeVar("Inputs")
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class _Asked:
     """Whether it is on its way, and does not wait to be sent."""
 
 
-class Course(Generic[Answer]):
+class Course(Generic[Inputs, Answer]):
     """What is asked on a stream, until its outcome is given to the caller.
 
     Outcomes are given in the order of the requests, and `window` bounds how many there are between: those that are on
@@ -35,6 +36,7 @@ class Course(Generic[Answer]):
 
     def __init__(
         self,
+        write: Callable[[Inputs], StreamRequest],
         read: Callable[[StreamResponse], Answer],
         repeat: Callable[[StrataError, int], float | None],
         window: int,
@@ -43,6 +45,7 @@ class Course(Generic[Answer]):
         """Begin with nothing asked.
 
         Args:
+            write: makes a request of an input; raises the StrataError that is then its outcome.
             read: makes an answer of a response; raises the StrataError that it tells, or that it is none.
             repeat: takes an error and how often its request was sent, and returns in how many seconds to send it
                 again; None for never.
@@ -54,6 +57,7 @@ class Course(Generic[Answer]):
         """
         if window < 1:
             raise InvalidArgument(f"window: expected 1 or more; received {window}")
+        self._write = write
         self._read = read
         self._repeat = repeat
         self._window = window
@@ -66,16 +70,23 @@ class Course(Generic[Answer]):
         self._resumes_at = 0.0
         """Nothing is sent before: a connection was lost."""
         self._given = self._count = 0
+        self._is_over = False
+        self._error: Exception | None = None
 
     @property
-    def has_room(self) -> bool:
-        """Whether one more may be asked."""
-        return self._count - self._given < self._window
+    def wants_more(self) -> bool:
+        """Whether there may be one more input, and room for it."""
+        return not self._is_over and self._count - self._given < self._window
 
     @property
-    def is_empty(self) -> bool:
-        """Whether every outcome was given."""
-        return self._count == self._given
+    def is_waiting(self) -> bool:
+        """Whether something is asked that has no outcome yet."""
+        return bool(self._asked)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are no more inputs, and every outcome was given."""
+        return self._is_over and self._count == self._given
 
     @property
     def is_ready(self) -> bool:
@@ -88,17 +99,30 @@ class Course(Generic[Answer]):
         self._given += 1
         return outcome
 
-    def ask(self, request: StreamRequest, now: float) -> None:
-        """Ask one more; `take_due` then has it."""
+    def offer(self, inputs: Inputs, now: float) -> None:
+        """Ask for one more input; `take_due` then has its request. What is no input ends the course."""
+        try:
+            request = self._write(inputs)
+        except StrataError as error:
+            self._outcomes[self._count] = error
+            self._count += 1
+            return
+        except Exception as error:  # noqa: BLE001 - the caller gets it, after what was asked before
+            self.end(error)
+            return
         request.id = str(self._count)
         self._asked[request.id] = _Asked(self._count, request, now + self._timeout_s)
         heapq.heappush(self._waiting, (max(now, self._resumes_at), self._count))
         self._count += 1
 
-    def fail(self, error: StrataError) -> None:
-        """Note that one more cannot even be asked."""
-        self._outcomes[self._count] = error
-        self._count += 1
+    def end(self, error: Exception | None = None) -> None:
+        """Note that there are no more inputs; an error is the reason, which the caller gets in the end."""
+        self._is_over, self._error = True, error
+
+    def finish(self) -> None:
+        """Raise why the inputs have ended, if that was an error; everything else was given."""
+        if self._error:
+            raise self._error
 
     def take_due(self, now: float) -> list[StreamRequest]:
         """Return the requests that are to be sent now."""

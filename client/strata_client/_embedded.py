@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from strata_client._calls import Call
+from strata_client._calls import Call, Line, Take
 from strata_client._status import name_error
 from strata_client._sync import Client
 from strata_client.errors import Cancelled, MissingExtra, StrataError
@@ -85,10 +85,36 @@ class _InProcess:
                 raise Cancelled("the client is closed") from error
             raise _translate(error, self._place, timeout_s) from error
 
+    def begin(self, path: str, take: Take, timeout_s: float) -> Line:
+        """Begin what is a call for each message here."""
+        return _Calls(self, path, take, timeout_s)
+
     def close(self) -> None:
         """Finish the calls that are under way, and refuse those that come later."""
         self._closed.set()
         self._embedded.close()
+
+
+class _Calls:
+    """The line to an artifact in this process: each message is answered while it is sent."""
+
+    def __init__(self, transport: _InProcess, path: str, take: Take, timeout_s: float) -> None:
+        self._transport = transport
+        self._path = path
+        self._take = take
+        self._timeout_s = timeout_s
+
+    def send(self, body: bytes) -> None:
+        """Answer a message."""
+        try:
+            answer = self._transport.perform(Call(self._path, body, bytes), self._timeout_s)
+        except StrataError as error:
+            self._take(error)
+        else:
+            self._take(answer)
+
+    def close(self) -> None:
+        """Do nothing: nothing is under way."""
 
 
 def _translate(error: ServersError, place: str, timeout_s: float) -> StrataError:

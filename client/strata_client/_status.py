@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Protocol, cast
 
 import grpc
+from strata.v1 import inference_pb2
 
 from strata_client import errors
 from strata_client.errors import DeadlineExceeded, ServerError, StrataError, Unavailable, Unimplemented
@@ -24,6 +25,8 @@ _ERRORS: dict[str, type[StrataError]] = {
         errors.Cancelled,
     )
 }
+
+_NAMES: dict[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 _PUSHBACK = re.compile("[0-9]{1,9}")  # anything else means never, by gRPC's rule for its own retries
 
@@ -58,6 +61,15 @@ def name_error(code: str, details: str, address: str, timeout_s: float) -> Strat
     """Return the error for the name of a status code and its reason, from whoever answers at an address."""
     kind = _ERRORS.get(code, ServerError)
     return kind(_explain(kind, details or code, address, timeout_s))
+
+
+def read_error(error: inference_pb2.Error) -> StrataError:
+    """Return the error that stands in a stream in the place of an answer."""
+    ours = _ERRORS.get(_NAMES.get(error.code, ""), ServerError)(error.message)
+    # 0 means that nothing is said, but of a server that has too much to do it says at once; below it is never.
+    if error.retry_after_ms > 0 or (isinstance(ours, errors.ResourceExhausted) and not error.retry_after_ms):
+        ours.retry_after_s = error.retry_after_ms / 1000
+    return ours
 
 
 def _read_pushback(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:

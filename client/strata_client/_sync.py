@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
-from strata_client import _chunks, _conversations, comparison
+from strata_client import _chunks, _conversations, _streams, comparison
 from strata_client._calls import Call, Conversation, Round, Transport, check_timeout, tell
 from strata_client._channels import Channels, Route, Token
 from strata_client._shared import MAX_MESSAGE_BYTES, Inputs
+from strata_client._streams import WINDOW, Form
 from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model
 from strata_client.differences import Differences
@@ -176,6 +177,76 @@ class Client:
             their indices beside it, and where the top labels, those.
         """
         return self._hold(_conversations.activations(inputs, layers, model, reduce, self._limits), timeout_s)
+
+    @overload
+    def stream(
+        self,
+        inputs: Iterable[Inputs],
+        *,
+        model: str = "",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> Iterator[Predictions | StrataError]: ...
+    @overload
+    def stream(
+        self,
+        inputs: Iterable[Inputs],
+        layers: Sequence[str],
+        *,
+        model: str = "",
+        reduce: Reduce = "none",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> Iterator[Activations | StrataError]: ...
+    def stream(
+        self,
+        inputs: Iterable[Inputs],
+        layers: Sequence[str] = (),
+        *,
+        model: str = "",
+        reduce: Reduce = "none",
+        top: int = 5,
+        window: int = WINDOW,
+        timeout_s: float | None = None,
+    ) -> Iterator[Predictions | StrataError] | Iterator[Activations | StrataError]:
+        """Ask for each of many small inputs on one call, and give the answers in the order of the inputs.
+
+        Inputs are taken one by one as answers are: there may be any number of them, without an end as well. A request
+        that fails has its error in the place of its answer, and the stream goes on. What waits to be answered when a
+        connection breaks is sent again, and so is what a server had no room for, as `retries` says. Whoever leaves the
+        loop early ends the call.
+
+        Args:
+            inputs: each as `predict` takes them, sent in one request: a row, or a few.
+            layers: as in `activations`; without them predictions are given.
+            model: `NAME` or `NAME:VERSION`.
+            reduce: as in `activations`.
+            top: as in `predict`.
+            window: most inputs that are taken before their answers are.
+            timeout_s: how long each request may take, repetitions included.
+
+        Returns:
+            A `Predictions` or `Activations` for each of the inputs, or the StrataError that stands in its place.
+
+        Raises:
+            InvalidArgument: what is asked cannot be meant, whatever the inputs.
+            Cancelled: while it runs: the client was closed.
+            Exception: while it runs: what `inputs` has raised, or what enters no network, once all before is given.
+        """
+        timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
+        max_bytes, rows = self._limits.request_bytes, iter(inputs)
+        if layers:
+            activations = _streams.form_activations(model, layers, reduce, max_bytes)
+            return self._stream(activations, rows, window, timeout_s)
+        return self._stream(_streams.form_predictions(model, top, max_bytes), rows, window, timeout_s)
+
+    def _stream(
+        self, form: Form[_Answer], inputs: Iterator[Inputs], window: int, timeout_s: float
+    ) -> Iterator[_Answer | StrataError]:
+        course = _streams.begin(form, self._retries, window, timeout_s)
+        return _streams.stream(self._transport, course, inputs, timeout_s)
 
     def diff(
         self,

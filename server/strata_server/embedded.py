@@ -97,7 +97,7 @@ class Embedded:
         return f"{self._version.model}:{self._version.number}"
 
     def call(self, path: str, request: bytes, timeout_s: float | None = None) -> bytes:
-        """Answer one call; a method that streams answers one request of a stream.
+        """Answer one call; a method that streams answers one request of a stream, an error being an answer as well.
 
         Args:
             path: of the method, such as /strata.v1.InferenceService/Predict.
@@ -127,7 +127,10 @@ class Embedded:
             self._dispatcher.take(method, request, call)
             reply = call.wait(deadline.remaining_s)
         except queue.Empty as error:
-            raise DeadlinePassed("the answer was not there in time") from error
+            late = DeadlinePassed("the answer was not there in time")
+            if method.fail:
+                return method.fail(method.request.FromString(request), late).SerializeToString()
+            raise late from error
         finally:
             deadline.hang_up()  # the thread may have been interrupted: what still waits is then not run
         if reply.status != "OK":

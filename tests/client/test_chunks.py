@@ -24,7 +24,7 @@ from strata_client import (
     _sizes,
     tensors,
 )
-from strata_client._calls import Call
+from strata_client._calls import Call, Line, Take
 from strata_client._questions import Activation
 from strata_client._rows import enter
 
@@ -48,6 +48,9 @@ class Counting:
         self.most_rows = 2**63
         self.refusals: dict[int, StrataError] = {}
         """By the number of the call, from 1."""
+
+    def begin(self, path: str, take: Take, timeout_s: float) -> Line:
+        return self._channels.begin(path, take, timeout_s)
 
     def perform(self, call: Call[Any], timeout_s: float) -> bytes:
         self.asked.append(call.path.rpartition("/")[2])

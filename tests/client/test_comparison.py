@@ -25,7 +25,7 @@ from strata_client import (
     StrataError,
     comparison,
 )
-from strata_client._calls import Call
+from strata_client._calls import Call, Line, Take
 from strata_client._chunks import Limits
 
 LAYERS = ["image", "double", "flat", "scores", "predictions"]
@@ -158,6 +158,9 @@ class Recording:
         self.addresses, self.width = self._channels.addresses, self._channels.width
         self.asked: list[tuple[str, list[str], int]] = []
         self._refused = refused or {}
+
+    def begin(self, path: str, take: Take, timeout_s: float) -> Line:
+        return self._channels.begin(path, take, timeout_s)
 
     def perform(self, call: Call[Any], timeout_s: float) -> bytes:
         if call.path.endswith("GetActivations"):

@@ -18,13 +18,19 @@ def repeat(error: StrataError, sent: int) -> float | None:
     return AGAIN_S * sent if isinstance(error, Unavailable) and sent < 3 else None
 
 
-def begin(window: int = 10) -> Course[str]:
-    return Course(read, repeat, window, timeout_s=30)
+def write(text: str) -> StreamRequest:
+    if text == "no file":
+        raise NotFound(text)
+    return StreamRequest()
 
 
-def ask(course: Course[str], count: int, now: float = 0) -> list[StreamRequest]:
+def begin(window: int = 10) -> Course[str, str]:
+    return Course(write, read, repeat, window, timeout_s=30)
+
+
+def ask(course: Course[str, str], count: int, now: float = 0) -> list[StreamRequest]:
     for _ in range(count):
-        course.ask(StreamRequest(), now)
+        course.offer("one", now)
     return course.take_due(now)
 
 
@@ -36,7 +42,7 @@ def refusal(request: StreamRequest, code: int = 14) -> StreamResponse:
     return StreamResponse(id=request.id, error={"code": code, "message": "why"})
 
 
-def drain(course: Course[str]) -> list[str]:
+def drain(course: Course[str, str]) -> list[str]:
     given = []
     while course.is_ready:
         outcome = course.give()
@@ -50,16 +56,18 @@ def test_outcomes_are_given_in_the_order_of_the_requests_whatever_comes_first() 
         assert not course.is_ready
         course.receive(StreamResponse(id=request.id), 1)
     assert drain(course) == ["0", "1", "2"]
-    assert course.is_empty
+    rest = [course.is_done]
+    course.end()
+    assert [*rest, course.is_done] == [False, True]
 
 
 def test_a_window_has_room_again_when_an_outcome_was_given_not_when_it_came() -> None:
     course = begin(window=2)
     first, _ = ask(course, 2)
     course.receive(StreamResponse(id=first.id), 1)
-    rooms = [course.has_room]
+    rooms = [course.wants_more]
     course.give()
-    assert [*rooms, course.has_room] == [False, True]
+    assert [*rooms, course.wants_more] == [False, True]
     with pytest.raises(InvalidArgument, match="window: expected 1 or more; received 0"):
         begin(window=0)
 
@@ -67,7 +75,7 @@ def test_a_window_has_room_again_when_an_outcome_was_given_not_when_it_came() ->
 def test_an_error_stands_in_the_place_of_its_answer() -> None:
     course = begin()
     first, second = ask(course, 2)
-    course.fail(NotFound("no file"))
+    course.offer("no file", 0)
     course.receive(refusal(first, code=0), 1)
     course.receive(StreamResponse(id=second.id), 1)
     assert drain(course) == ["NotFound", "1", "NotFound"]
@@ -118,7 +126,7 @@ def test_a_request_has_the_time_that_is_left_and_is_given_up_when_it_is_over() -
     assert isinstance(outcome, DeadlineExceeded)
     assert str(outcome) == "no answer within 30 s"
     course.receive(StreamResponse(id="0"), 131)  # too late
-    assert course.is_empty
+    assert not course.is_waiting
 
 
 def test_what_would_be_repeated_too_late_is_told_at_once() -> None:
@@ -126,3 +134,14 @@ def test_what_would_be_repeated_too_late_is_told_at_once() -> None:
     (request,) = ask(course, 1)
     course.receive(refusal(request), 29)
     assert drain(course) == ["Unavailable"]
+
+
+def test_an_error_of_the_inputs_is_raised_when_all_before_it_was_given() -> None:
+    course = begin()
+    (request,) = ask(course, 1)
+    course.end(OSError("no disk"))
+    assert not course.wants_more
+    course.receive(StreamResponse(id=request.id), 1)
+    assert drain(course) == ["0"]
+    with pytest.raises(OSError, match="no disk"):
+        course.finish()

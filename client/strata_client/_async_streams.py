@@ -1,0 +1,145 @@
+"""Many small requests on one call, for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import TypeVar
+
+from strata_client._calls import AsyncLine, AsyncTransport
+from strata_client._course import Course
+from strata_client._shared import Inputs
+from strata_client._streams import PATH, Mark, Wire, offer_next
+from strata_client.errors import StrataError
+
+Answer = TypeVar("Answer")
+
+
+async def stream(
+    transport: AsyncTransport,
+    course: Course[Inputs, Answer],
+    inputs: Iterable[Inputs] | AsyncIterable[Inputs],
+    timeout_s: float,
+) -> AsyncIterator[Answer | StrataError]:
+    """Give the outcomes of a course, while inputs are taken."""
+    changed = asyncio.Event()
+    wire = _TaskWire(transport, course, timeout_s, changed)
+    intake = _AsyncIntake(inputs, changed) if isinstance(inputs, AsyncIterable) else _Intake(inputs)
+    try:
+        while not course.is_done:
+            changed.clear()
+            await intake.offer(course)
+            await wire.send()
+            wire.receive()
+            if course.is_ready:
+                yield course.give()
+            elif not intake.has_more(course):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(course.wait_s(monotonic()) if course.is_waiting else None):
+                        await changed.wait()
+        course.finish()
+    finally:
+        await intake.close()
+        await wire.close()
+
+
+class _Intake:
+    """Takes inputs that are given one after the other."""
+
+    def __init__(self, inputs: Iterable[Inputs]) -> None:
+        self._inputs = iter(inputs)
+
+    async def offer(self, course: Course[Inputs, Answer]) -> None:
+        """Offer the next one, if it is wanted."""
+        if course.wants_more:
+            offer_next(course, self._inputs)
+            await asyncio.sleep(0)  # what was offered before goes out meanwhile
+
+    def has_more(self, course: Course[Inputs, Answer]) -> bool:
+        """Say whether another one can be offered now, or the end of all."""
+        return course.wants_more or course.is_done
+
+    async def close(self) -> None:
+        """Do nothing: nothing is under way."""
+
+
+class _AsyncIntake:
+    """Takes inputs that may have to be waited for."""
+
+    def __init__(self, inputs: AsyncIterable[Inputs], changed: asyncio.Event) -> None:
+        self._inputs = aiter(inputs)
+        self._changed = changed
+        self._next: asyncio.Task[Inputs] | None = None
+
+    async def offer(self, course: Course[Inputs, Answer]) -> None:
+        """Offer the next one, if it is wanted and there."""
+        if self._next is None and course.wants_more:
+            self._next = asyncio.create_task(self._take())
+            self._next.add_done_callback(lambda _: self._changed.set())
+        if self._next is None or not self._next.done():
+            return
+        taken, self._next = self._next, None
+        try:
+            item = taken.result()
+        except StopAsyncIteration:
+            course.end()
+        except Exception as error:  # noqa: BLE001 - the caller gets it, after what was asked before
+            course.end(error)
+        else:
+            course.offer(item, monotonic())
+
+    def has_more(self, course: Course[Inputs, Answer]) -> bool:
+        """Say whether another one can be waited for, or all have ended."""
+        return (self._next is None and course.wants_more) or course.is_done
+
+    async def close(self) -> None:
+        """Wait for no more."""
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.wait([self._next])
+
+    async def _take(self) -> Inputs:
+        return await anext(self._inputs)
+
+
+class _TaskWire(Wire[Answer]):
+    """A wire of an event loop."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        course: Course[Inputs, Answer],
+        timeout_s: float,
+        changed: asyncio.Event,
+    ) -> None:
+        super().__init__(course)
+        self._transport = transport
+        self._timeout_s = timeout_s
+        self._changed = changed
+        self._line: AsyncLine | None = None
+        self._came: deque[Mark] = deque()
+
+    async def send(self) -> None:
+        """Send what is to be sent now, on a new line if need be."""
+        for request in self._course.take_due(monotonic()):
+            if self._line is None or not self.is_open:
+                await self.close()
+                self._line = self._transport.begin(PATH, self.renew(self._note), self._timeout_s)
+            self._line.send(request.SerializeToString())
+
+    def receive(self) -> None:
+        """Take what has come."""
+        while self._came:
+            self.take(self._came.popleft())
+
+    async def close(self) -> None:
+        """End the line."""
+        if self._line is not None:
+            await self._line.close()
+
+    def _note(self, mark: Mark) -> None:
+        self._came.append(mark)
+        self._changed.set()
