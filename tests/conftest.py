@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from artifacts import write_artifact
+from pages import Shell
 from processes import BIN, ServerProcess, serving
 from typed_models import write_typed
 
@@ -68,6 +69,14 @@ def server(digits: Digits) -> Iterator[ServerProcess]:
     """Serve the digits CNN."""
     with serving(digits.models) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shell(digits: Digits, server: ServerProcess) -> Iterator[Shell]:
+    """Run what pages of the documentation show."""
+    shell = Shell(digits.folder, server)
+    yield shell
+    shell.close()
 
 
 def _strata_train(folder: Path, *arguments: str) -> str:

@@ -1,104 +1,45 @@
-"""The README's blocks are run: what it shows is what a user gets.
-
-A number may differ from machine to machine in its last digits, so numbers are compared by their place alone; words,
-names and layout must be the same.
-"""
+"""The README's blocks are run: what it shows is what a user gets."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from conftest import Digits
-from processes import BIN, ServerProcess
+from pages import NUMBER, ROOT, Shell, Shown, read_blocks, without_numbers
+from processes import ServerProcess
 
-README = Path(__file__).resolve().parents[2] / "README.md"
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-NUMBER = re.compile(r"[0-9][0-9,]*(\.[0-9]+)?(e[-+]?[0-9]+)?")
+README = ROOT / "README.md"
 
 # Run elsewhere: these set up, test or deploy the very checkout that this test belongs to, or serve until stopped.
 RUN_ELSEWHERE = ("make ", "git ", "source ", "cd ", "docker ", "strata-server ", "strata-train ")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A command in the README, and what it prints there."""
-
-    command: str
-    output: str
-
-
 def blocks(language: str) -> list[str]:
-    return [text for found, text in FENCE.findall(README.read_text()) if found == language]
+    return [block.text for block in read_blocks(README) if block.language == language]
 
 
 def shown_commands() -> list[Shown]:
-    commands = []
-    for block in blocks("console"):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = part.replace("\\\n", "").partition("\n")
-            commands.append(Shown(command, output))
-    return commands
+    return [shown for block in read_blocks(README) for shown in block.commands]
 
 
 def run_here(shown: Shown) -> bool:
     return not shown.command.startswith(RUN_ELSEWHERE)
 
 
-def environment(server: ServerProcess) -> dict[str, str]:
-    path = f"{BIN}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "STRATA_SERVER": server.grpc, "COLUMNS": "110"}
-
-
-def run(command: str, digits: Digits, server: ServerProcess) -> str:
-    command = command.replace("localhost:8001", server.grpc)
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", command],
-        cwd=digits.folder,
-        env=environment(server),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def without_numbers(text: str) -> list[str]:
-    """Return the words of each line; bars, rules and padding follow the numbers and go with them."""
-    lines = [re.sub(r"[^\w./:%]+", " ", NUMBER.sub("N", line)).strip() for line in text.splitlines()]
-    # How many runners-up are worth a mention differs as well.
-    return [re.sub(r"\bN( N)+\b", "N", line) for line in lines if line]
-
-
 @pytest.mark.parametrize(
     "shown", [s for s in shown_commands() if s.command.startswith("strata ")], ids=lambda shown: shown.command
 )
-def test_a_command_prints_what_the_readme_shows(shown: Shown, digits: Digits, server: ServerProcess) -> None:
-    assert without_numbers(run(shown.command, digits, server)) == without_numbers(shown.output)
+def test_a_command_prints_what_the_readme_shows(shown: Shown, shell: Shell) -> None:
+    assert without_numbers(shell.run(shown.command)) == without_numbers(shown.output)
 
 
 @pytest.mark.parametrize("program", blocks("python"))
-def test_a_program_runs_and_prints_what_its_comments_say(program: str, digits: Digits, server: ServerProcess) -> None:
-    program = program.replace("localhost:8001", server.grpc)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program],
-        cwd=digits.folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+def test_a_program_runs_and_prints_what_its_comments_say(program: str, shell: Shell) -> None:
     promised = re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
-    assert [NUMBER.sub("N", line) for line in done.stdout.splitlines()] == [NUMBER.sub("N", line) for line in promised]
+    assert [NUMBER.sub("N", line) for line in shell.run_program(program).splitlines()] == [
+        NUMBER.sub("N", line) for line in promised
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,17 +47,17 @@ def test_a_program_runs_and_prints_what_its_comments_say(program: str, digits: D
     [s for s in shown_commands() if s.command.startswith("grpcurl ")],
     ids=lambda shown: shown.command[:60],
 )
-def test_the_same_is_had_by_reflection(shown: Shown, digits: Digits, server: ServerProcess) -> None:
+def test_the_same_is_had_by_reflection(shown: Shown, shell: Shell) -> None:
     command = shown.command if shutil.which("grpcurl") else as_buf_curl(shown.command)
-    assert comparable(run(command, digits, server)) == comparable(shown.output)
+    assert comparable(shell.run(command)) == comparable(shown.output)
 
 
 @pytest.mark.parametrize(
     "shown", [s for s in shown_commands() if s.command.startswith("curl ")], ids=lambda shown: shown.command
 )
-def test_the_same_is_had_over_http(shown: Shown, digits: Digits, server: ServerProcess) -> None:
+def test_the_same_is_had_over_http(shown: Shown, shell: Shell, server: ServerProcess) -> None:
     command = shown.command.replace("localhost:8000", server.http)
-    assert comparable(run(command, digits, server)) == comparable(shown.output)
+    assert comparable(shell.run(command)) == comparable(shown.output)
 
 
 def comparable(document: str) -> str:

@@ -1,0 +1,60 @@
+"""Say how far the statistics of a layer have moved between two sets of pictures.
+
+python drift.py pictures/monday pictures/wednesday --layer pool2 --plot drift.png
+
+It prints the channels that moved most, and the drift: the root mean square of (after - before) / deviation, of which
+0.2 is small, 0.8 large (J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988). Past it, it exits 1.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import strata_client
+
+STATISTICS = ("mean", "deviation", "smallest", "largest", "zeros")
+
+
+def compare(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the standardized differences, shape (5, channels), of statistics of shape (pictures, 5, channels)."""
+    deviation = np.sqrt((before.var(axis=0) + after.var(axis=0)) / 2)
+    return np.asarray((after.mean(axis=0) - before.mean(axis=0)) / np.maximum(deviation, 1e-9))
+
+
+def plot(moved: npt.NDArray[np.float64], title: str, file: Path) -> None:
+    """Draw a square for each statistic of each channel."""
+    figure, axes = plt.subplots(figsize=(9, 2.6), layout="constrained")
+    image = axes.imshow(moved, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+    axes.set(title=title, xlabel="channels, most moved first", xticks=[], yticks=range(5), yticklabels=STATISTICS)
+    figure.colorbar(image, label="standardized difference", extend="both")
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    """Say how far the statistics of a layer of maps have moved."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folders", type=Path, nargs=2, help="of PNG files: before and after")
+    parser.add_argument("--server", default=os.environ.get("STRATA_SERVER", "localhost:8001"), metavar="HOST:PORT")
+    parser.add_argument("--layer", default="pool2", help="one of maps")
+    parser.add_argument("--limit", type=float, default=0.2, help="the largest drift that is none")
+    parser.add_argument("--plot", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    before, after = (sorted(folder.glob("*.png")) for folder in asked.folders)
+    with strata_client.Client(asked.server) as client:
+        found = client.activations([*before, *after], [asked.layer], reduce="statistics")
+    moved = compare(*np.split(found[asked.layer].astype(float), [len(before)]))
+    order, drift = np.argsort(-np.abs(moved).max(axis=0)), float(np.sqrt((moved**2).mean()))
+    print("channel " + "".join(f"{name:>10}" for name in STATISTICS))
+    for channel in order[:5]:
+        print(f"{channel:<8}" + "".join(f"{value:>+10.2f}" for value in moved[:, channel]))
+    print(f"drift of {asked.layer}: {drift:.2f}, {'within' if drift <= asked.limit else 'past'} {asked.limit}")
+    if asked.plot:
+        plot(moved[:, order], f"drift of {asked.layer}: {drift:.2f}", asked.plot)
+    raise SystemExit(0 if drift <= asked.limit else 1)
+
+
+if __name__ == "__main__":
+    main()
