@@ -79,6 +79,13 @@ def shell(digits: Digits, server: ServerProcess) -> Iterator[Shell]:
     shell.close()
 
 
+@pytest.fixture(scope="session")
+def pictures(shell: Shell) -> Path:
+    """Make the pictures that the pages of docs/tasks look at."""
+    shell.run("python ../client/examples/pictures.py pictures")
+    return shell.folder / "pictures"
+
+
 def _strata_train(folder: Path, *arguments: str) -> str:
     command = [str(BIN / "strata-train"), *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=150, check=False)

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NUMBER = re.compile(r"[0-9][0-9,]*(\.[0-9]+)?(e[-+]?[0-9]+)?")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+# The shell is in the demo's folder, with the environment that has the commands.
+_ALREADY_SO = ("cd ", "source ")
+
 
 @dataclass(frozen=True)
 class Block:
@@ -59,7 +62,7 @@ class Shell:
 
     def __init__(self, folder: Path, server: ServerProcess) -> None:
         self.folder = folder
-        self.addresses = {"localhost:8001": server.grpc, "../client/": f"{ROOT}/client/"}
+        self._addresses = {"localhost:8001": server.grpc, "../client/": f"{ROOT}/client/"}
         self._environment = {
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -72,9 +75,10 @@ class Shell:
         self._running = contextlib.ExitStack()
 
     def run(self, command: str) -> str:
-        """Return what a command prints; `strata-server` is started on a port of its own, for those after it."""
+        """Return what a command prints; where it starts another server, those after it reach that."""
         if command.startswith("strata-server "):
-            return self._serve(command)
+            self._serve(command)
+            return ""
         command = self._translate(command)
         if command not in self._done:
             self._done[command] = self._execute("bash", "-euo", "pipefail", "-c", command)
@@ -88,16 +92,19 @@ class Shell:
         """Stop the servers that were started."""
         self._running.close()
 
-    def _serve(self, command: str) -> str:
-        flags = dict(zip(*[iter(shlex.split(command)[1:])] * 2, strict=True))
+    def _serve(self, command: str) -> None:
+        words = shlex.split(command)[1:]
+        flags = dict(zip(words[::2], words[1::2], strict=True))
+        port = flags.get("--grpc-port")
+        if not port:
+            return  # the one that runs already
         models = flags["--models"]
         if models not in self._servers:
             self._servers[models] = self._running.enter_context(serving(self.folder / models))
-        self.addresses[f"localhost:{flags['--grpc-port']}"] = self._servers[models].grpc
-        return ""
+        self._addresses[f"localhost:{port}"] = self._servers[models].grpc
 
     def _translate(self, text: str) -> str:
-        for shown, real in self.addresses.items():
+        for shown, real in self._addresses.items():
             text = text.replace(shown, real)
         return text
 
@@ -116,10 +123,11 @@ class Shell:
 
 
 def follow(page: Path, shell: Shell) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Do what a page says from top to bottom; yield each step, what it prints, and what it prints there."""
+    """Do what a page says from top to bottom; yield each step, what it prints, and what it is shown to print."""
     for block in read_blocks(page):
         for shown in block.commands:
-            yield shown.command, without_numbers(shell.run(shown.command)), without_numbers(shown.output)
+            if not shown.command.startswith(_ALREADY_SO):
+                yield shown.command, without_numbers(shell.run(shown.command)), without_numbers(shown.output)
         if block.language == "python":
             promised = re.findall(r"^ *print\(.*\)  # (.*)$", block.text, flags=re.MULTILINE)
             printed = shell.run_program(block.text)

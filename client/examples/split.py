@@ -1,6 +1,6 @@
 """Run the first half of a network on one server and the second half on another: split inference.
 
-python split.py pictures/monday --layer pool2 --a localhost:8001 --b localhost:8011
+python split.py pictures/monday --layer pool2 --a localhost:8001 --b localhost:8021
 
 Server A turns pictures into activations of a layer, B goes on from there. It prints what traveled to B, against the
 pictures, and how far B's scores are from those of the whole network in A. With --half, float16 travels.
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="PNG files")
     parser.add_argument("--a", default="localhost:8001", metavar="HOST:PORT", help="has the first half")
-    parser.add_argument("--b", default="localhost:8011", metavar="HOST:PORT", help="has the second half")
+    parser.add_argument("--b", default="localhost:8021", metavar="HOST:PORT", help="has the second half")
     parser.add_argument("--model", default="", metavar="NAME[:VERSION]")
     parser.add_argument("--layer", default="pool2", help="where the network is cut")
     parser.add_argument("--half", action="store_true", help="round the activation to float16 on its way")
