@@ -2,15 +2,13 @@
 
 python drift.py pictures/monday pictures/wednesday --layer pool2 --plot drift.png
 
-It prints the channels that moved most, and the drift: the root mean square of (after - before) / deviation, of which
-0.2 is small, 0.8 large (J. Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988). Past it, it exits 1.
+It prints the channels that moved most, and the drift: the root mean square of (after - before) / deviation.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import strata_client
@@ -26,6 +24,8 @@ def compare(before: npt.NDArray[np.float64], after: npt.NDArray[np.float64]) -> 
 
 def plot(moved: npt.NDArray[np.float64], title: str, file: Path) -> None:
     """Draw a square for each statistic of each channel."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - a second that only a picture is worth
+
     figure, axes = plt.subplots(figsize=(9, 2.6), layout="constrained")
     image = axes.imshow(moved, cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
     axes.set(title=title, xlabel="channels, most moved first", xticks=[], yticks=range(5), yticklabels=STATISTICS)
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs=2, help="of PNG files: before and after")
     parser.add_argument("--server", default=os.environ.get("STRATA_SERVER", "localhost:8001"), metavar="HOST:PORT")
     parser.add_argument("--layer", default="pool2", help="one of maps")
-    parser.add_argument("--limit", type=float, default=0.2, help="the largest drift that is none")
+    parser.add_argument("--limit", type=float, default=0.2, help="exit with 1 past it; 0.2 is small (J. Cohen, 1988)")
     parser.add_argument("--plot", type=Path, metavar="FILE")
     asked = parser.parse_args()
     before, after = (sorted(folder.glob("*.png")) for folder in asked.folders)

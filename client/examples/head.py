@@ -9,7 +9,6 @@ import argparse
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import strata_client
@@ -28,6 +27,8 @@ def try_head(features: npt.NDArray[np.float32], labels: list[str]) -> float:
 
 def plot(right: dict[str, float], file: Path) -> None:
     """Draw a bar for each layer."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - a second that only a picture is worth
+
     figure, axes = plt.subplots(figsize=(6, 0.6 + 0.45 * len(right)), layout="constrained")
     axes.bar_label(axes.barh(list(right), list(right.values()), color="#2a788e"), fmt=" {:.1%}")
     axes.set(xlim=(0, 1.12), xticks=[], ylim=(len(right) - 0.5, -0.5), title="held-out pictures that a head gets right")
@@ -40,14 +41,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="PNG files, a folder for each class")
     parser.add_argument("--server", default=os.environ.get("STRATA_SERVER", "localhost:8001"), metavar="HOST:PORT")
-    parser.add_argument("--model", default="", metavar="NAME[:VERSION]")
     parser.add_argument("--layers", default="dense1", metavar="A,B", help="a head is trained on each of them")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how many are right")
     asked = parser.parse_args()
     files = sorted(asked.folder.glob("*/*.png"))
     labels = [file.parent.name for file in files]
     with strata_client.Client(asked.server) as client:
-        found = client.activations(files, asked.layers.split(","), model=asked.model)
+        found = client.activations(files, asked.layers.split(","))
     print(f"{len(files)} pictures of {len(set(labels))} classes")
     right = {layer: try_head(np.reshape(values, (len(files), -1)), labels) for layer, values in found.items()}
     for layer, share in right.items():

@@ -9,13 +9,14 @@ import argparse
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import strata_client
 
 
 def plot(query: Path, nearest: list[tuple[float, Path]], file: Path) -> None:
     """Draw the query, and to the right of it what was found, nearest first."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - a second that only a picture is worth
+
     drawn = [("query", query), *((f"{distance:.3f}", picture) for distance, picture in nearest)]
     figure, axes = plt.subplots(1, len(drawn), figsize=(1.3 * len(drawn), 1.9), layout="constrained")
     for place, (title, picture) in zip(axes, drawn, strict=True):
