@@ -69,6 +69,8 @@ class Shell:
             "STRATA_SERVER": server.grpc,
             "COLUMNS": "110",
             "PYTHONWARNINGS": "error",
+            # Threads that wait for each other by spinning cost a busy machine more than the sums they share.
+            "OPENBLAS_NUM_THREADS": "1",
         }
         self._done: dict[str, str] = {}
         self._servers: dict[str, ServerProcess] = {}
