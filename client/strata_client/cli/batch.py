@@ -162,7 +162,7 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     layout, there = job.layout, job.place.where
     rows = f"{layout.rows:,} rows of {format_size(job.row_bytes)}"
     click.echo(
-        escape(f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {layout.part_count:,} parts")
+        escape(f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {_count_parts(layout.part_count)}")
         + _describe_skipped(job),
         err=True,
     )
@@ -175,6 +175,10 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
         raise InvalidArgument(f"{there}: {why}: give --yes to go on, or --reduce to keep less")
     if not click.confirm(f"{why}; go on?", err=True):
         raise KeyboardInterrupt
+
+
+def _count_parts(count: int) -> str:
+    return f"{count:,} part{'' if count == 1 else 's'}"
 
 
 def _describe_skipped(job: "Batch") -> str:
@@ -221,7 +225,7 @@ def _show(job: "Batch", summary: "Summary", seconds: float, *, as_json: bool) ->
         )
         return
     rate = summary.asked / seconds if seconds else 0
-    click.echo(f"{escape(out)}: {layout.rows:,} rows in {layout.part_count:,} parts")
+    click.echo(f"{escape(out)}: {layout.rows:,} rows in {_count_parts(layout.part_count)}")
     click.echo(
         f"asked for {summary.asked:,} in {format_time(seconds)}, {rate:,.0f}/s; {summary.failed:,} failed"
         if summary.asked

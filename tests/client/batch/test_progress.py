@@ -51,7 +51,7 @@ def test_on_a_terminal_there_is_a_bar_on_standard_error(tiny: ServerProcess, pic
     assert "━" in seen
     assert "60 of 60 images" in seen
     assert "0 failed" in seen
-    assert output.read_text().startswith(f"{tmp_path}: 60 rows in 1 parts\n")
+    assert output.read_text().startswith(f"{tmp_path}: 60 rows in 1 part\n")
 
 
 def read_all(terminal: int) -> str:
