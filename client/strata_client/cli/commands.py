@@ -32,6 +32,8 @@ class Commands(click.Group):
             _silence_output()
             ctx.exit(ExitCode.UNREAD)
         except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # the terminal has just shown ^C
             ctx.exit(ExitCode.INTERRUPTED)
         except click.UsageError as error:
             if not ctx.meta[JSON_KEY]:

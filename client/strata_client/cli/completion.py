@@ -55,7 +55,7 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
     def format_completion(self, item: CompletionItem[str]) -> str:
         """Return a line of the reply."""
         *_, last = _split(os.environ["STRATA_LINE"])
-        cut = 1 + max(last.rfind(letter) for letter in os.environ["STRATA_BREAKS"])
+        cut = 1 + max((last.rfind(letter) for letter in os.environ["STRATA_BREAKS"]), default=-1)
         before = last[:cut]
         if last.startswith("--") and not item.value.startswith(before):
             before = before.partition("=")[2]  # of --layers=conv1 only the name is completed
