@@ -17,6 +17,7 @@ from strata_client.inspection import Inspection
 from strata_client.names import escape
 from strata_client.predictions import Label, Prediction
 from strata_client.reductions import NONE
+from strata_client.repository import RepositoryVersion
 
 try:
     from rich import box
@@ -139,6 +140,16 @@ def show_models(screen: Screen, models: Sequence[Model]) -> None:
     for model in models:
         figures = (model.layer_count, model.parameters, model.multiply_adds, model.class_count)
         table.add_row(_name(model.name), _text(model.version), *(f"{figure:,}" for figure in figures))
+    screen.show(table)
+
+
+def show_repository(screen: Screen, versions: Sequence[RepositoryVersion]) -> None:
+    """Show what lies in a model repository, served or not."""
+    table = screen.table()
+    _add_columns(table, "model", "version>", "state", "reason")
+    for one in versions:
+        style = "" if one.state == "ready" else "red"
+        table.add_row(_name(one.name), escape(one.version), _text(one.state, style), _text(one.reason))
     screen.show(table)
 
 

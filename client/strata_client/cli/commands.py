@@ -7,7 +7,19 @@ from typing import Any
 
 import click
 
-from strata_client.cli import activations, batch, completion, diff, exits, health, layers, models, predict
+from strata_client.cli import (
+    activations,
+    batch,
+    completion,
+    diff,
+    exits,
+    health,
+    layers,
+    load,
+    models,
+    predict,
+    unload,
+)
 from strata_client.cli.exits import JSON_KEY, MEANINGS, ExitCode
 from strata_client.errors import StrataError
 
@@ -76,6 +88,8 @@ for _command in (
     batch.batch,
     diff.diff,
     health.health,
+    load.load,
+    unload.unload,
     completion.completion,
 ):
     main.add_command(_command)

@@ -31,6 +31,14 @@ def suggest_models(context: click.Context, _parameter: click.Parameter, incomple
     return _offer(found, incomplete)
 
 
+def suggest_loadable(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Suggest the models of the repository, served or not."""
+    found: list[str] = []
+    with suppress(Exception), _connect(context) as client:
+        found = [one.name for one in client.versions()]
+    return _offer(found, incomplete)
+
+
 def suggest_layers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Suggest the layers of the model, behind those that stand before a comma already."""
     known = _list_layers(context)
