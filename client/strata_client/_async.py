@@ -154,7 +154,7 @@ class AsyncClient:
         timeout_s: float,
     ) -> AsyncIterator[_Answer | StrataError]:
         course = _streams.begin(form, self._retries, window, timeout_s)
-        return _async_streams.stream(self._transport, course, inputs, timeout_s)
+        return _async_streams.stream(self._transport, course, _async_streams.enter(inputs), timeout_s)
 
     async def diff(
         self,

@@ -18,16 +18,21 @@ from strata_client.errors import StrataError
 Answer = TypeVar("Answer")
 
 
+def enter(inputs: Iterable[Inputs] | AsyncIterable[Inputs]) -> Intake:
+    """Return what takes the inputs.
+
+    Raises:
+        TypeError: there are none to take, one after the other.
+    """
+    return AsyncIntake(inputs) if isinstance(inputs, AsyncIterable) else Intake(inputs)
+
+
 async def stream(
-    transport: AsyncTransport,
-    course: Course[Inputs, Answer],
-    inputs: Iterable[Inputs] | AsyncIterable[Inputs],
-    timeout_s: float,
+    transport: AsyncTransport, course: Course[Inputs, Answer], intake: Intake, timeout_s: float
 ) -> AsyncIterator[Answer | StrataError]:
     """Give the outcomes of a course, while inputs are taken."""
-    changed = asyncio.Event()
+    changed = intake.changed
     wire = _TaskWire(transport, course, timeout_s, changed)
-    intake = _AsyncIntake(inputs, changed) if isinstance(inputs, AsyncIterable) else _Intake(inputs)
     try:
         while not course.is_done:
             changed.clear()
@@ -46,10 +51,12 @@ async def stream(
         await wire.close()
 
 
-class _Intake:
+class Intake:
     """Takes inputs that are given one after the other."""
 
     def __init__(self, inputs: Iterable[Inputs]) -> None:
+        self.changed = asyncio.Event()
+        """Set where something has come, of whatever is waited for."""
         self._inputs = iter(inputs)
 
     async def offer(self, course: Course[Inputs, Answer]) -> None:
@@ -66,19 +73,19 @@ class _Intake:
         """Do nothing: nothing is under way."""
 
 
-class _AsyncIntake:
+class AsyncIntake(Intake):
     """Takes inputs that may have to be waited for."""
 
-    def __init__(self, inputs: AsyncIterable[Inputs], changed: asyncio.Event) -> None:
-        self._inputs = aiter(inputs)
-        self._changed = changed
+    def __init__(self, inputs: AsyncIterable[Inputs]) -> None:
+        super().__init__(())
+        self._awaited = aiter(inputs)
         self._next: asyncio.Task[Inputs] | None = None
 
     async def offer(self, course: Course[Inputs, Answer]) -> None:
         """Offer the next one, if it is wanted and there."""
         if self._next is None and course.wants_more:
             self._next = asyncio.create_task(self._take())
-            self._next.add_done_callback(lambda _: self._changed.set())
+            self._next.add_done_callback(lambda _: self.changed.set())
         if self._next is None or not self._next.done():
             return
         taken, self._next = self._next, None
@@ -102,7 +109,7 @@ class _AsyncIntake:
             await asyncio.wait([self._next])
 
     async def _take(self) -> Inputs:
-        return await anext(self._inputs)
+        return await anext(self._awaited)
 
 
 class _TaskWire(Wire[Answer]):

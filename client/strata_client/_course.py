@@ -68,7 +68,10 @@ class Course(Generic[Inputs, Answer]):
         self._waiting: list[tuple[float, int]] = []
         """When to send which, the earliest first."""
         self._resumes_at = 0.0
-        """Nothing is sent before: a connection was lost."""
+        """Nothing is sent before: a call was lost."""
+        self._is_probing = False
+        """Whether nothing has come since a call was lost: what is sent meanwhile goes alone. A server that has just
+        come back is not overrun, and one that refuses the call itself is heard."""
         self._given = self._count = 0
         self._is_over = False
         self._error: Exception | None = None
@@ -127,8 +130,8 @@ class Course(Generic[Inputs, Answer]):
     def take_due(self, now: float) -> list[StreamRequest]:
         """Return the requests that are to be sent now."""
         self._expire(now)
-        due = []
-        while self._waiting and self._waiting[0][0] <= now:
+        due: list[StreamRequest] = []
+        while self._waiting and self._waiting[0][0] <= now and not self._is_held(due):
             asked = self._asked.get(str(heapq.heappop(self._waiting)[1]))
             if asked:
                 asked.sent += 1
@@ -137,35 +140,46 @@ class Course(Generic[Inputs, Answer]):
                 due.append(asked.request)
         return due
 
+    def _is_held(self, due: list[StreamRequest]) -> bool:
+        """Say whether what waits goes after what is on its way."""
+        return self._is_probing and (bool(due) or any(asked.is_sent for asked in self._asked.values()))
+
     def wait_s(self, now: float) -> float:
         """Return in how many seconds there is something to do even if nothing comes; something must be asked."""
         first = next(iter(self._asked.values()))
-        return max(0.0, min([first.until, *(time for time, _ in self._waiting[:1])]) - now)
+        times = [] if self._is_held([]) else [time for time, _ in self._waiting[:1]]
+        return max(0.0, min([first.until, *times]) - now)
 
     def receive(self, response: StreamResponse, now: float) -> None:
         """Take what came; a response to what nobody waits for any more is passed over."""
+        self._is_probing = False
         asked = self._asked.get(response.id)
         if not asked:
             return
         try:
             self._settle(asked, self._read(response))
         except StrataError as error:
-            self._fail(asked, error, now)
+            self._fail(asked, error, now, self._repeat(error, asked.sent))
 
     def lose(self, error: StrataError, now: float) -> None:
         """Take that the call has ended: nothing comes to what is on its way."""
-        times = [self._fail(asked, error, now) for asked in [*self._asked.values()] if asked.is_sent]
-        self._resumes_at = min((time for time in times if time is not None), default=now)
+        self._is_probing = True
+        waits = [(asked, self._repeat(error, asked.sent)) for asked in self._asked.values() if asked.is_sent]
+        # One wait for all of them, that of the first: they go in their order.
+        wait_s = next((each for _, each in waits if each is not None), 0.0)
+        self._resumes_at = now + wait_s
+        for asked, each in waits:
+            self._fail(asked, error, now, None if each is None else wait_s)
+        self._waiting = [(max(time, self._resumes_at), number) for time, number in self._waiting]
+        heapq.heapify(self._waiting)
 
-    def _fail(self, asked: _Asked, error: StrataError, now: float) -> float | None:
-        """Let a request be sent again, if that may help and there is time for it; return when."""
-        wait_s = self._repeat(error, asked.sent)
+    def _fail(self, asked: _Asked, error: StrataError, now: float, wait_s: float | None) -> None:
+        """Let a request be sent again, if that may help and there is time for it."""
         if wait_s is None or now + wait_s >= asked.until:
             self._settle(asked, error)
-            return None
+            return
         asked.is_sent = False
         heapq.heappush(self._waiting, (now + wait_s, asked.number))
-        return now + wait_s
 
     def _settle(self, asked: _Asked, outcome: Answer | StrataError) -> None:
         del self._asked[asked.request.id]

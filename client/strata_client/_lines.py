@@ -14,7 +14,7 @@ import grpc
 from strata_client._calls import Take
 from strata_client._connections import Connection
 from strata_client._status import translate
-from strata_client.errors import Cancelled, StrataError, Unavailable
+from strata_client.errors import Cancelled, ServerError, StrataError, Unavailable
 
 Metadata: TypeAlias = "tuple[tuple[str, str], ...] | None"
 """What is said with a call beside its messages."""
@@ -33,6 +33,10 @@ class Ends:
         """Tell that the line has ended."""
         self.give_back(error)
         self.take(error)
+
+
+# What grpc.aio says in the place of a call's own status where the call ends while a message goes out.
+_WHILE_SENDING = "Internal error from Core"
 
 
 def _leave(address: str) -> Unavailable:
@@ -111,5 +115,7 @@ class TaskLine:
             error = Cancelled("the client is closed")
         except (grpc.RpcError, ValueError, grpc.aio.UsageError) as failure:
             error = translate(failure, self._address, self._ends.timeout_s)
+            if isinstance(error, ServerError) and str(error).endswith(_WHILE_SENDING):
+                error = Unavailable(f"{self._address}: the call has ended while something was sent")
         self._outbox.put_nowait(None)
         self._ends.hang_up(error)

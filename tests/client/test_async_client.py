@@ -35,6 +35,9 @@ def public_methods(kind: type) -> dict[str, Any]:
 def test_both_clients_have_the_same_methods_with_the_same_parameters() -> None:
     waiting, asynchronous = public_methods(Client), public_methods(AsyncClient)
     assert list(waiting) == list(asynchronous)
+    # Inputs and answers of a stream are iterated over as its client waits for them.
+    assert list(inspect.signature(Client.stream).parameters) == list(inspect.signature(AsyncClient.stream).parameters)
+    del waiting["stream"], asynchronous["stream"]
     for name in ("__init__", *waiting):
         one, other = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
         assert one.parameters == other.parameters, name

@@ -101,8 +101,25 @@ def test_a_lost_call_sends_again_what_was_on_its_way_and_holds_back_what_is_new(
     course.receive(StreamResponse(id=first.id), 1)
     course.lose(Unavailable("gone"), 1)
     assert ask(course, 1, now=1) == []
-    assert sorted(ids(course.take_due(1 + AGAIN_S))) == ["1", "2", "3"]
-    assert drain(course) == ["0"]
+    assert course.wait_s(1) == AGAIN_S
+    (probe,) = course.take_due(1 + AGAIN_S)
+    assert course.take_due(1 + AGAIN_S) == []  # one goes alone until something comes
+    course.receive(StreamResponse(id=probe.id), 4)
+    assert sorted([probe.id, *ids(course.take_due(4))]) == ["1", "2", "3"]
+    assert drain(course) == ["0", "1"]
+
+
+def test_what_breaks_every_call_is_sent_alone_and_breaks_no_other_request() -> None:
+    course = begin()
+    ask(course, 3)
+    course.lose(Unavailable("broken"), 0)
+    for now in (2, 6):
+        assert ids(course.take_due(now)) == ["0"]
+        course.lose(Unavailable("broken"), now)
+    assert drain(course) == ["Unavailable"]
+    assert ids(course.take_due(6)) == ["1"]
+    course.receive(StreamResponse(id="1"), 7)
+    assert ids(course.take_due(7)) == ["2"]
 
 
 def test_a_lost_call_that_cannot_be_repeated_is_the_outcome_of_what_was_on_its_way() -> None:
