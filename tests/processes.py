@@ -23,6 +23,7 @@ class ServerProcess:
     def __init__(self, models: Path, *flags: str, wait_s: float = 60) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         self._last_log = ""
+        self.folder = models
         command = [
             str(BIN / "strata-server"),
             "--models",

@@ -162,7 +162,9 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     layout, there = job.layout, job.place.where
     rows = f"{layout.rows:,} rows of {format_size(job.row_bytes)}"
     click.echo(
-        escape(f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {_count_parts(layout.part_count)}")
+        escape(
+            f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {_count_parts(layout.part_count)}"
+        )
         + _describe_skipped(job),
         err=True,
     )

@@ -279,3 +279,14 @@ def test_the_fingerprint_stands_in_every_part_and_in_the_manifest(batch: Batch, 
     assert {stamp["fingerprint"] for stamp in stamps} == {manifest["fingerprint"]} == {summary["fingerprint"]}
     assert len(manifest["job"]["artifact"]) == 64
     assert manifest["job"]["preprocessing"]["input"] == "image"
+
+
+def test_without_a_server_the_artifact_gives_the_same_bytes(
+    batch: Batch, tiny: ServerProcess, pictures: Path, tmp_path: Path
+) -> None:
+    assert batch(pictures, "--out", tmp_path / "asked", "--layers", "scores").exit_code == 0
+    artifact = tiny.folder / "tiny" / "1" / "model.onnx"
+    flags = ["--artifact", artifact, "--server", "127.0.0.1:9"]  # where nobody is
+    done = batch(pictures, "--out", tmp_path / "alone", "--layers", "scores", *flags)
+    assert done.exit_code == 0, done.output
+    assert read_bytes(tmp_path / "alone") == read_bytes(tmp_path / "asked")
