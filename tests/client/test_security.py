@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from strata.v1.catalog_pb2 import ListModelsResponse
 from strata_client import TLS, AsyncClient, Client, InvalidArgument, Model, Retries, Unavailable
 
@@ -166,6 +167,12 @@ def test_a_key_of_another_certificate_or_with_a_password_is_refused_by_name(file
     files.other.issue_cert("someone@example.org").private_key_pem.write_to_path(other)
     with pytest.raises(InvalidArgument, match=r"other\.key: expected the private key of .*client\.pem"):
         Client(tls=TLS(files.authority, files.certificate, other))
+    locked = tmp_path / "locked.key"
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    locked.write_bytes(key.private_bytes(*form, serialization.BestAvailableEncryption(b"word")))
+    with pytest.raises(InvalidArgument, match=r"locked\.key: expected the private key of .*, without a password"):
+        Client(tls=TLS(files.authority, files.certificate, locked))
 
 
 def test_a_missing_file_is_the_error_it_always_is(tmp_path: Path) -> None:
