@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from strata_client.batch.access import Access
 from strata_client.batch.asking import Asker
 from strata_client.batch.blocks import Block, Column, Format, Found, Layout, Part
-from strata_client.batch.cluster import Cluster, do_on_cluster
+from strata_client.batch.cluster import Cluster, Task, do_on_cluster
 from strata_client.batch.exits import Exits, choose_exits, find_columns
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest, check_same, describe_job, is_only_source, read_manifest, write_manifest
@@ -196,7 +196,8 @@ def run(batch: Batch, access: Access, cluster: Cluster | None, watch: Callable[[
     progress = Progress(batch.layout.rows, batch.layout.rows - undone)
     watch(progress)
     if cluster:
-        summary = _do_there(batch, access, cluster, [part for part, _ in failed] + missing, progress)
+        tasks = [Task(part, found.failed) for part, found in failed] + [Task(part, part.rows) for part in missing]
+        summary = _do_there(batch, access, cluster, tasks, progress)
     else:
         summary = _do_here(batch, access, [part for part, _ in failed], missing, progress)
     batch.format.finish(batch.place, batch.layout, fingerprint)
@@ -220,9 +221,9 @@ def _do_here(
     return summary
 
 
-def _do_there(batch: Batch, access: Access, cluster: Cluster, parts: Sequence[Part], progress: Progress) -> Summary:
+def _do_there(batch: Batch, access: Access, cluster: Cluster, tasks: Sequence[Task], progress: Progress) -> Summary:
     summary = Summary()
-    for each in do_on_cluster(cluster, access, batch.work, parts, batch.source):
+    for each in do_on_cluster(cluster, access, batch.work, tasks, batch.source):
         summary.add(each)
         progress.add(each.asked, each.failed)
     return summary
