@@ -18,6 +18,8 @@ class Access:
     """Of servers, `HOST:PORT` each."""
     artifact: str = ""
     """A file whose slices are run in this process, where there are no addresses."""
+    threads: int | None = None
+    """That one run of the artifact may use; None for as many as the process may use CPUs."""
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What `Client` takes beside the address; it may hold secrets."""
 
@@ -26,7 +28,7 @@ class Access:
         import strata_client  # noqa: PLC0415 - it imports grpc, which takes its time
 
         if self.artifact:
-            return strata_client.open_artifact(self.artifact)
+            return strata_client.open_artifact(self.artifact, threads=self.threads)
         return strata_client.Client(self.addresses, connections=connections, **self.options)
 
     def open_each(self) -> list[Client]:

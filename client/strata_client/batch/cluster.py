@@ -16,7 +16,7 @@ import pickle
 import socket
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class PartWorker:
     """
 
     def __init__(self, access: Access, work: Work, folder: str) -> None:
-        self._access = access
+        self._access = replace(access, threads=1)  # each CPU of a node has its actor
         self._work = work
         self._folder = folder
         self._stack = contextlib.ExitStack()  # nothing leaves it: Ray ends the process of an actor
@@ -234,7 +234,11 @@ def _quieten(ray: Any) -> None:
 
 
 def _pack(span: Span) -> bytes:
-    """Return a span as bytes: paths beneath one folder have much in common."""
+    """Return a span as bytes; Ray keeps those of all parts, in memory or on the disk, until the job ends.
+
+    Of a folder that is 5 to 7 bytes for each picture with a number for a name, and 23 to 25 where the name is 32
+    random digits; of arrays and tables it does not grow with the rows of a part.
+    """
     return zlib.compress(pickle.dumps(span))
 
 
