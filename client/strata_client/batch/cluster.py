@@ -182,7 +182,9 @@ def _check_address(address: str) -> None:
     if address in ("", "auto"):
         return
     if "/" in address or not host or not port.isdecimal():
-        raise InvalidArgument(f"Ray cluster: expected HOST:PORT, or auto for that of this machine; received {address!r}")
+        raise InvalidArgument(
+            f"Ray cluster: expected HOST:PORT, or auto for that of this machine; received {address!r}"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TypeVar
 
 from strata_client.batch.access import Access
 from strata_client.batch.asking import Asker
@@ -21,6 +20,7 @@ from strata_client.batch.job import Manifest
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
 from strata_client.batch.rows import Row
+from strata_client.errors import InvalidArgument
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ def opened(access: Access, work: Work) -> Iterator[Workshop]:
         yield Workshop(work.manifest, form.locate(work.out), form, asker, confirmation, work.in_flight)
 
 
+_REQUEST_BYTES = 8 * 2**20  # of what enters: with several requests on their way, memory stays small
+
 Rows = Callable[[int, int], Iterator[Row]]
 """Reads rows by their numbers, as `Source.read` does."""
 Tell = Callable[[Block], None]
@@ -96,10 +98,11 @@ def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
     """
     failed = _find_failed(shop, part)
     answers: dict[int, Block] = {}
-    for chunk in _batch(_pick(read, failed), shop.manifest.request_rows):
-        block = shop.asker.ask([row for _, row in chunk], shop.layout.columns)
+    numbers = iter(failed)
+    for chunk in _bound(_pick(read, failed), shop.manifest.request_rows):
+        block = shop.asker.ask(chunk, shop.layout.columns)
         tell(block)
-        answers |= {number: block.cut(at, at + 1) for at, (number, _) in enumerate(chunk)}
+        answers |= {next(numbers): block.cut(at, at + 1) for at in range(len(chunk))}
     shop.confirmation.check()
     still = sum(block.failures[0] is not None for block in answers.values())
     if still == len(failed):
@@ -117,8 +120,28 @@ def _chunk(parts: Sequence[Part], read: Rows, rows: int) -> Iterator[_Chunk]:
     for run in _find_runs(parts):
         source = read(run[0].start, run[-1].stop)
         for part in run:
-            for chunk in _batch(islice(source, part.rows), rows):
-                yield part, list(chunk)
+            for chunk in _bound(islice(source, part.rows), rows):
+                yield part, chunk
+
+
+def _bound(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
+    """Return rows in lists, none of them longer than `most`, or much larger than a request should be."""
+    chunk: list[Row] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        size += _count_bytes(row)
+        if len(chunk) == most or size >= _REQUEST_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _count_bytes(row: Row) -> int:
+    if isinstance(row.value, bytes):
+        return len(row.value)
+    return sum(array.nbytes for array in row.value.values()) if isinstance(row.value, Mapping) else 0
 
 
 def _find_runs(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
@@ -196,11 +219,18 @@ def _find_failed(shop: Workshop, part: Part) -> list[int]:
     return [part.start + at for at, failure in enumerate(failures) if failure is not None]
 
 
-def _pick(read: Rows, numbers: Sequence[int]) -> Iterator[tuple[int, Row]]:
+def _pick(read: Rows, numbers: Sequence[int]) -> Iterator[Row]:
+    """Return the rows of these numbers, which ascend."""
     wanted = set(numbers)
     for number, row in enumerate(read(numbers[0], numbers[-1] + 1), numbers[0]):
         if number in wanted:
-            yield number, row
+            yield row
+
+
+def _check_key(there: str, here: str) -> None:
+    """Refuse a source whose files are others by now, though there are as many."""
+    if there != here:
+        raise InvalidArgument(f"the source has other rows than when the job began: {here!r} in the place of {there!r}")
 
 
 def _replace(blocks: Iterable[Block], start: int, answers: Mapping[int, Block]) -> Iterator[Block]:
@@ -209,16 +239,8 @@ def _replace(blocks: Iterable[Block], start: int, answers: Mapping[int, Block]) 
         inside = [at for at in range(len(block)) if start + at in answers]
         pieces, done = [], 0
         for at in inside:
+            _check_key(block.keys[at], answers[start + at].keys[0])
             pieces += [block.cut(done, at), answers[start + at]]
             done = at + 1
         yield join([*pieces, block.cut(done, len(block))])
         start += len(block)
-
-
-_T = TypeVar("_T")
-
-
-def _batch(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

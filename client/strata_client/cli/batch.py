@@ -160,14 +160,9 @@ def _choose(
 def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     """Say how large the result will be, and ask where that is much, or more than there is room for."""
     layout, there = job.layout, job.place.where
-    rows = f"{layout.rows:,} rows of {format_size(job.row_bytes)}"
-    click.echo(
-        escape(
-            f"{job.manifest.job.model} to {there}: {rows}, {format_size(job.bytes)} in {_count_parts(layout.part_count)}"
-        )
-        + _describe_skipped(job),
-        err=True,
-    )
+    size = f"{layout.rows:,} rows of {format_size(job.row_bytes)}, {format_size(job.bytes)}"
+    parts = f"{_count_parts(layout.part_count)}{_describe_skipped(job)}"
+    click.echo(escape(f"{job.manifest.job.model} to {there}: {size} in {parts}"), err=True)
     room = shutil.disk_usage(job.place.folder).free if job.place.folder else None
     is_tight = room is not None and job.bytes > room
     if job.there or yes or not (is_tight or job.bytes > limit):
@@ -175,8 +170,7 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     why = f"only {format_size(room or 0)} are free" if is_tight else f"that is more than {format_size(limit)}"
     if not sys.stdin.isatty():
         raise InvalidArgument(f"{there}: {why}: give --yes to go on, or --reduce to keep less")
-    if not click.confirm(f"{why}; go on?", err=True):
-        raise KeyboardInterrupt
+    click.confirm(f"{why}; go on?", err=True, abort=True)
 
 
 def _count_parts(count: int) -> str:
@@ -188,7 +182,7 @@ def _describe_skipped(job: "Batch") -> str:
     if not skipped:
         return ""
     kinds = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(skipped.items())[:5])
-    return escape(f"; left out: {kinds}")
+    return f"; left out: {kinds}"
 
 
 def _run(job: "Batch", access: "Access", cluster: "Cluster | None") -> "tuple[Summary, float]":

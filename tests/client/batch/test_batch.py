@@ -114,6 +114,38 @@ def test_a_repaired_picture_gets_its_answer_once_the_change_is_accepted(
     assert batch(*flags).exit_code == 0  # accepted once is accepted
 
 
+def test_a_source_with_other_files_does_not_get_into_the_rows_of_those_that_were_there(
+    batch: Batch, damaged: Path, tmp_path: Path
+) -> None:
+    flags = [damaged, "--out", tmp_path / "out", "--layers", "scores"]
+    batch(*flags)
+    before = read_bytes(tmp_path / "out")
+    (damaged / "0000.png").rename(damaged / "0005b.png")
+    (damaged / "0003.png").write_bytes((damaged / "0001.png").read_bytes())
+    done = batch(*flags, "--accept-source")
+    assert done.exit_code == 1
+    assert "the source has other rows than when the job began: '0004.png' in the place of '0003.png'" in done.stderr
+    assert read_bytes(tmp_path / "out") == before
+
+
+def test_a_result_is_a_source_again(batch: Batch, damaged: Path, tmp_path: Path) -> None:
+    batch(damaged, "--out", tmp_path / "flat", "--layers", "flat")
+    done = batch(
+        tmp_path / "flat",
+        "--image-column",
+        "flat",
+        "--key-column",
+        "key",
+        "--out",
+        tmp_path / "on",
+        "--layers",
+        "scores",
+    )
+    assert done.exit_code == 3
+    batch(damaged, "--out", tmp_path / "whole", "--layers", "scores")
+    assert repr(as_lists(tmp_path / "on")) == repr(as_lists(tmp_path / "whole"))  # NaN, where rows failed, is no equal of itself
+
+
 def as_lists(out: Path) -> dict[str, list[object]]:
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in read_result(out).items()
