@@ -143,7 +143,9 @@ def test_a_result_is_a_source_again(batch: Batch, damaged: Path, tmp_path: Path)
     )
     assert done.exit_code == 3
     batch(damaged, "--out", tmp_path / "whole", "--layers", "scores")
-    assert repr(as_lists(tmp_path / "on")) == repr(as_lists(tmp_path / "whole"))  # NaN, where rows failed, is no equal of itself
+    assert repr(as_lists(tmp_path / "on")) == repr(
+        as_lists(tmp_path / "whole")
+    )  # NaN, where rows failed, is no equal of itself
 
 
 def as_lists(out: Path) -> dict[str, list[object]]:
