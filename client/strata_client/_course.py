@@ -9,6 +9,9 @@ from strata.v1.inference_pb2 import StreamRequest, StreamResponse
 
 from strata_client.errors import DeadlineExceeded, InvalidArgument, StrataError
 
+# How many more may be on their way for each answer: a window of 64 is whole again after 500 of them.
+_GROWTH = 1 / 8
+
 Answer = TypeVar("Answer")
 Inputs = TypeVar("Inputs")
 
@@ -69,9 +72,11 @@ class Course(Generic[Inputs, Answer]):
         """When to send which, the earliest first."""
         self._resumes_at = 0.0
         """Nothing is sent before: a call was lost."""
-        self._is_probing = False
-        """Whether nothing has come since a call was lost: what is sent meanwhile goes alone. A server that has just
-        come back is not overrun, and one that refuses the call itself is heard."""
+        self._pace = float(window)
+        """How many may be on their way. One after a lost call: a server that has just come back is not overrun, what
+        breaks every call breaks it alone, and who refuses the call itself is heard. Half as many for each that a
+        server had no room for."""
+        self._on_way = 0
         self._given = self._count = 0
         self._is_over = False
         self._error: Exception | None = None
@@ -131,39 +136,46 @@ class Course(Generic[Inputs, Answer]):
         """Return the requests that are to be sent now."""
         self._expire(now)
         due: list[StreamRequest] = []
-        while self._waiting and self._waiting[0][0] <= now and not self._is_held(due):
+        while self._waiting and self._waiting[0][0] <= now and self._may_send:
             asked = self._asked.get(str(heapq.heappop(self._waiting)[1]))
             if asked:
                 asked.sent += 1
-                asked.is_sent = True
+                self._move(asked, is_sent=True)
                 asked.request.timeout_us = max(1, round((asked.until - now) * 1e6))
                 due.append(asked.request)
         return due
 
-    def _is_held(self, due: list[StreamRequest]) -> bool:
-        """Say whether what waits goes after what is on its way."""
-        return self._is_probing and (bool(due) or any(asked.is_sent for asked in self._asked.values()))
+    @property
+    def _may_send(self) -> bool:
+        return self._on_way + 1 <= self._pace
+
+    def _move(self, asked: _Asked, *, is_sent: bool) -> None:
+        """Note whether a request is on its way."""
+        self._on_way += int(is_sent) - int(asked.is_sent)
+        asked.is_sent = is_sent
 
     def wait_s(self, now: float) -> float:
         """Return in how many seconds there is something to do even if nothing comes; something must be asked."""
         first = next(iter(self._asked.values()))
-        times = [] if self._is_held([]) else [time for time, _ in self._waiting[:1]]
+        times = [time for time, _ in self._waiting[:1]] if self._may_send else []
         return max(0.0, min([first.until, *times]) - now)
 
     def receive(self, response: StreamResponse, now: float) -> None:
         """Take what came; a response to what nobody waits for any more is passed over."""
-        self._is_probing = False
         asked = self._asked.get(response.id)
         if not asked:
             return
+        wait_s = None
         try:
             self._settle(asked, self._read(response))
         except StrataError as error:
-            self._fail(asked, error, now, self._repeat(error, asked.sent))
+            wait_s = self._repeat(error, asked.sent)
+            self._fail(asked, error, now, wait_s)
+        self._pace = min(self._window, self._pace + _GROWTH) if wait_s is None else max(1.0, self._pace / 2)
 
     def lose(self, error: StrataError, now: float) -> None:
         """Take that the call has ended: nothing comes to what is on its way."""
-        self._is_probing = True
+        self._pace = 1.0
         waits = [(asked, self._repeat(error, asked.sent)) for asked in self._asked.values() if asked.is_sent]
         # One wait for all of them, that of the first: they go in their order.
         wait_s = next((each for _, each in waits if each is not None), 0.0)
@@ -178,10 +190,11 @@ class Course(Generic[Inputs, Answer]):
         if wait_s is None or now + wait_s >= asked.until:
             self._settle(asked, error)
             return
-        asked.is_sent = False
+        self._move(asked, is_sent=False)
         heapq.heappush(self._waiting, (now + wait_s, asked.number))
 
     def _settle(self, asked: _Asked, outcome: Answer | StrataError) -> None:
+        self._move(asked, is_sent=False)
         del self._asked[asked.request.id]
         self._outcomes[asked.number] = outcome
 

@@ -102,11 +102,32 @@ def test_a_lost_call_sends_again_what_was_on_its_way_and_holds_back_what_is_new(
     course.lose(Unavailable("gone"), 1)
     assert ask(course, 1, now=1) == []
     assert course.wait_s(1) == AGAIN_S
-    (probe,) = course.take_due(1 + AGAIN_S)
-    assert course.take_due(1 + AGAIN_S) == []  # one goes alone until something comes
-    course.receive(StreamResponse(id=probe.id), 4)
-    assert sorted([probe.id, *ids(course.take_due(4))]) == ["1", "2", "3"]
-    assert drain(course) == ["0", "1"]
+    for number in ("1", "2", "3"):  # one goes alone at first
+        assert ids(course.take_due(1 + AGAIN_S)) == [number]
+        course.receive(StreamResponse(id=number), 1 + AGAIN_S)
+    assert drain(course) == ["0", "1", "2", "3"]
+
+
+def test_a_server_without_room_gets_half_as_many_at_a_time_and_slowly_more_again() -> None:
+    course = begin(window=4)
+    refused, *others = ask(course, 4)
+    course.receive(refusal(refused), 0)
+    for request in others:
+        course.receive(StreamResponse(id=request.id), 0)
+    course.take_due(AGAIN_S)
+    course.receive(StreamResponse(id=refused.id), AGAIN_S)
+    assert drain(course) == ["0", "1", "2", "3"]
+    counts = []
+    for _ in range(20):
+        sent = ask(course, 4, now=AGAIN_S)
+        counts.append(len(sent))
+        while sent:
+            for request in sent:
+                course.receive(StreamResponse(id=request.id), AGAIN_S)
+            sent = course.take_due(AGAIN_S)
+        drain(course)
+    assert (counts[0], counts[-1]) == (2, 4)
+    assert counts == sorted(counts)
 
 
 def test_what_breaks_every_call_is_sent_alone_and_breaks_no_other_request() -> None:

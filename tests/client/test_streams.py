@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer, write_artifact
-from processes import ServerProcess
+from processes import ServerProcess, serving
 from strata.v1.inference_pb2 import Error, PredictResponse, StreamRequest, StreamResponse
 from strata_client import (
     Activations,
@@ -360,3 +360,9 @@ def test_leaving_an_asynchronous_stream_ends_the_call_and_leaves_no_task(peer: P
 
     with peer({"Stream": silent}) as address:
         assert asyncio.run(ask(address)) == 1
+
+
+def test_a_busy_server_gets_no_more_than_it_has_room_for_and_no_answer_is_lost(tmp_path: Path) -> None:
+    write_artifact(tmp_path)
+    with serving(tmp_path, "--queue-rows", "4") as server, Client(server.grpc) as client:
+        check(list(client.stream(IMAGES, ["scores"])))
