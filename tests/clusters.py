@@ -79,10 +79,10 @@ def cluster() -> Iterator[RayCluster]:
 
 def main() -> None:
     """Start the nodes, say where they are, and stop them when nobody is left who wants them."""
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster  # noqa: PLC0415 - only in this process
 
     shape: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-    nodes = Cluster(initialize_head=True, head_node_args={**shape, "_system_config": _SETTINGS})
+    nodes: Any = Cluster(initialize_head=True, head_node_args={**shape, "_system_config": _SETTINGS})
     nodes.add_node(**shape)
     raylets = [node.all_processes["raylet"][0].process.pid for node in nodes.list_all_nodes()]
     print(json.dumps({"address": nodes.address, "nodes": raylets}), flush=True)

@@ -109,7 +109,7 @@ def test_a_job_whose_server_is_gone_ends_and_goes_on_here(
         command = ask(server, pictures, out, *SLOWLY, "--patience", "1", *on(nodes))
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
             wait_until(lambda: job.poll() is not None or len(read_parts(out)) > 2, 60)
-            server.kill()
+            server.signal_stop()
             stdout, stderr = job.communicate(timeout=60)
     assert (job.returncode, stdout) == (1, ""), stderr
     [line] = keep_own(stderr)
