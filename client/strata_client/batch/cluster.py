@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 import socket
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -160,9 +161,9 @@ def _open_outcome(data: bytes) -> Summary:
 @contextlib.contextmanager
 def _connected(cluster: Cluster) -> Iterator[Any]:
     _check_address(cluster.address)
-    ray = _import_ray()
     own = {} if cluster.address else {"include_dashboard": False, "object_store_memory": _STORE_BYTES}
     with _unsaid():
+        ray = _import_ray()
         try:
             with _muted():
                 ray.init(cluster.address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
@@ -205,8 +206,12 @@ def _import_ray() -> Any:
 
 @contextlib.contextmanager
 def _unsaid() -> Iterator[None]:
-    """Keep off standard output what Ray prints there, such as that a node was lost: scripts read it."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    """Keep to itself what Ray prints on standard output, where scripts read, and warns of in its own code."""
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        warnings.catch_warnings(action="ignore"),
+    ):
         yield
 
 

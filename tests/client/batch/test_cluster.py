@@ -140,6 +140,20 @@ def test_without_ray_it_says_what_to_install(served: ServerProcess, pictures: Pa
     assert keep_own(done.stderr) == ["strata: ray is not installed: pip install 'strata-client[ray]'"]
 
 
+def test_actors_run_an_artifact_themselves_with_the_answers_of_a_server(
+    nodes: RayCluster, served: ServerProcess, models: Path, pictures: Path, tmp_path: Path
+) -> None:
+    asked, run_there = tmp_path / "asked", tmp_path / "run-there"
+    assert run(*ask(served, pictures, asked, "--part-rows", "20")).returncode == 3
+    artifact = ("--artifact", str(models / "tiny" / "1" / "model.onnx"))
+    command = [STRATA, "batch", str(pictures), "--out", str(run_there), "--layers", "double", "--part-rows", "20"]
+    done = run(*command, *artifact, *on(nodes))
+    assert done.returncode == 3, done.stderr
+    assert not keep_own(done.stderr)
+    assert len(read_parts(run_there)) == 3
+    assert read_parts(run_there) == read_parts(asked)
+
+
 # The last one: a node less is left behind it.
 def test_a_node_killed_in_the_middle_leaves_the_result_as_it_would_have_been(
     nodes: RayCluster, served: ServerProcess, pictures: Path, tmp_path: Path
