@@ -1,5 +1,6 @@
 """What every test may use: the tiny artifact served, and the digits CNN trained, exported and served."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from artifacts import write_artifact
 from pages import Shell
 from processes import BIN, ServerProcess, serving
 from typed_models import write_typed
+
+# What runs in the background ignores Ctrl-C, and hands that on to what it starts: tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

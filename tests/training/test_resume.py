@@ -24,8 +24,6 @@ TUNE = ("--freeze-until", "pool1", "--unfreeze-last", "2", "--epochs", "2", "--s
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
     command = [str(BIN / "strata-train"), *arguments]
-    # What runs in the background ignores Ctrl-C, and hands that on to what it starts.
-    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload, no-any-return]
 
 

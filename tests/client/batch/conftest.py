@@ -52,14 +52,7 @@ class Job:
 
     def __init__(self, address: str, *arguments: object) -> None:
         command = [str(BIN / "strata"), "batch", "--server", address, "--model", "tiny:1", *map(str, arguments)]
-        # A shell lets what it starts in the background ignore Ctrl-C.
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.errors = ""
 
     def hold(self, out: Path, count: int) -> None:
