@@ -30,6 +30,8 @@ from strata_client.batch.summary import Summary
 from strata_client.batch.work import Work, Workshop, do_parts, mend_part, opened
 from strata_client.errors import InvalidArgument, MissingExtra, StrataError
 
+_logger = logging.getLogger(__name__)
+
 _ASKING_CPUS = 0.5  # who asks waits for servers most of the time; after a node was lost, the others have room for all
 _RUNNING_CPUS = 1.0
 _CONNECT_S = 10.0
@@ -91,6 +93,9 @@ class PartWorker:
             return OSError(error.errno, f"{error.strerror or error} (on {node})", error.filename)
         except StrataError as error:
             return f"{error} (on {node})"
+        except Exception as error:
+            _logger.exception("part %d", number)  # Ray keeps it in the log of the actor
+            return f"{type(error).__name__}: {error} (on {node})"
 
     def _do(self, number: int, rows: int, span: Span) -> Summary:
         part, summary = self._shop.layout.part(number), Summary()
@@ -124,15 +129,8 @@ def do_on_cluster(
     if not tasks:
         return
     with _connected(cluster) as ray:
-        items = [
-            {
-                "part": task.part.number,
-                "rows": task.rows,
-                "span": _pack(source.span(task.part.start, task.part.stop)),
-            }
-            for task in tasks
-        ]
         actors = cluster.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        items = [_describe(task, source) for task in tasks]
         done = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             PartWorker,
             fn_constructor_args=[access, work, str(Path.cwd())],
@@ -140,12 +138,22 @@ def do_on_cluster(
             compute=ray.data.ActorPoolStrategy(size=min(actors, len(items)), max_tasks_in_flight_per_actor=1),
             num_cpus=_RUNNING_CPUS if access.artifact else _ASKING_CPUS,
         )
-        del items
-        try:
-            for row in done.iter_rows():
-                yield _open_outcome(row["outcome"])
-        except ray.exceptions.RayError as error:
-            raise JobFailed(_explain(error)) from error
+        del items  # Ray has them
+        yield from _take(ray, done)
+
+
+def _describe(task: Task, source: Source) -> dict[str, Any]:
+    """Return what `PartWorker` gets of a part."""
+    span = source.span(task.part.start, task.part.stop)
+    return {"part": task.part.number, "rows": task.rows, "span": _pack(span)}
+
+
+def _take(ray: Any, done: Any) -> Iterator[Summary]:
+    try:
+        for row in done.iter_rows():
+            yield _open_outcome(row["outcome"])
+    except ray.exceptions.RayError as error:
+        raise JobFailed(_shorten(error)) from error
 
 
 def _open_outcome(data: bytes) -> Summary:
@@ -252,14 +260,6 @@ def _pack(span: Span) -> bytes:
 def _unpack(data: bytes) -> Span:
     span: Span = pickle.loads(zlib.decompress(data))  # noqa: S301 - made by `_pack` in the process that began the job
     return span
-
-
-def _explain(error: Exception) -> str:
-    """Return what an actor raised, without the way that it took through Ray."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return _shorten(cause)
 
 
 def _shorten(error: BaseException) -> str:

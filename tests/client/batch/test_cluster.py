@@ -147,7 +147,7 @@ def test_actors_run_an_artifact_themselves_with_the_answers_of_a_server(
     assert run(*ask(served, pictures, asked, "--part-rows", "20")).returncode == 3
     artifact = ("--artifact", str(models / "tiny" / "1" / "model.onnx"))
     command = [STRATA, "batch", str(pictures), "--out", str(run_there), "--layers", "double", "--part-rows", "20"]
-    done = run(*command, *artifact, *on(nodes))
+    done = run(*command, *artifact, *on(nodes), "--ray-actors", "1")
     assert done.returncode == 3, done.stderr
     assert not keep_own(done.stderr)
     assert len(read_parts(run_there)) == 3
