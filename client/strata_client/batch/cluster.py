@@ -43,7 +43,7 @@ class Cluster:
     """Where Ray runs."""
 
     address: str = ""
-    """As `ray.init` takes it; empty for a cluster of this machine alone, which ends with the job."""
+    """`HOST:PORT`, or `auto` for the one of this machine; empty for a new one on it, which ends with the job."""
     actors: int = 0
     """How many parts are done at the same time; 0 for one on each CPU."""
 

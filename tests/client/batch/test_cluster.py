@@ -1,6 +1,7 @@
 """A batch on a Ray cluster of two nodes: the same result as anywhere else, whatever happens to a node."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from artifacts import SIDE, write_artifact
 from clusters import RayCluster, cluster
@@ -71,23 +73,6 @@ def keep_own(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines()[1:] if " images (" not in line]
 
 
-def test_rows_that_failed_are_asked_again_there(
-    nodes: RayCluster, served: ServerProcess, pictures: Path, tmp_path: Path
-) -> None:
-    out, copy = tmp_path / "out", tmp_path / "copy"
-    copy.mkdir()
-    for path in sorted(pictures.iterdir())[: BROKEN + 1]:
-        (copy / path.name).write_bytes(path.read_bytes())
-    assert run(*ask(served, copy, out, "--part-rows", "4")).returncode == 3
-    whole = (copy / "00.png").read_bytes()
-    (copy / f"{BROKEN:02}.png").write_bytes(whole)
-    done = run(*ask(served, copy, out, "--json", "--accept-source", *on(nodes)))
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["asked"], told["failed"], told["parts"]) == (1, 0, 2)
-    assert not keep_own(done.stderr)
-
-
 def test_a_node_that_cannot_write_ends_the_job_by_its_name(
     nodes: RayCluster, served: ServerProcess, pictures: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +93,7 @@ def test_a_job_whose_server_is_gone_ends_and_goes_on_here(
     with serving(models) as server:
         command = ask(server, pictures, out, *SLOWLY, "--patience", "1", *on(nodes))
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-            wait_until(lambda: job.poll() is not None or len(read_parts(out)) > 2, 60)
+            wait_until(lambda: job.poll() is not None or len(read_parts(out)) > 2, 100)
             server.signal_stop()
             stdout, stderr = job.communicate(timeout=60)
     assert (job.returncode, stdout) == (1, ""), stderr
@@ -140,18 +125,23 @@ def test_without_ray_it_says_what_to_install(served: ServerProcess, pictures: Pa
     assert keep_own(done.stderr) == ["strata: ray is not installed: pip install 'strata-client[ray]'"]
 
 
-def test_actors_run_an_artifact_themselves_with_the_answers_of_a_server(
+def test_an_actor_with_an_artifact_goes_on_where_a_server_was_asked(
     nodes: RayCluster, served: ServerProcess, models: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    asked, run_there = tmp_path / "asked", tmp_path / "run-there"
-    assert run(*ask(served, pictures, asked, "--part-rows", "20")).returncode == 3
+    out, whole, copy = tmp_path / "out", tmp_path / "whole", tmp_path / "copy"
+    shutil.copytree(pictures, copy)
+    assert run(*ask(served, copy, out, "--part-rows", "40")).returncode == 3
+    (out / "part-00001.parquet").unlink()
+    shutil.copy(copy / "00.png", copy / f"{BROKEN:02}.png")
     artifact = ("--artifact", str(models / "tiny" / "1" / "model.onnx"))
-    command = [STRATA, "batch", str(pictures), "--out", str(run_there), "--layers", "double", "--part-rows", "20"]
+    command = [STRATA, "batch", str(copy), "--out", str(out), "--layers", "double", "--accept-source", "--json"]
     done = run(*command, *artifact, *on(nodes), "--ray-actors", "1")
-    assert done.returncode == 3, done.stderr
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["asked"], told["failed"], told["parts"]) == (1 + 20, 0, 2)
     assert not keep_own(done.stderr)
-    assert len(read_parts(run_there)) == 3
-    assert read_parts(run_there) == read_parts(asked)
+    assert run(*ask(served, copy, whole, "--part-rows", "40")).returncode == 0
+    assert pq.read_table(out).equals(pq.read_table(whole))
 
 
 # The last one: a node less is left behind it.
@@ -162,12 +152,13 @@ def test_a_node_killed_in_the_middle_leaves_the_result_as_it_would_have_been(
     assert run(*ask(served, pictures, here, *SLOWLY)).returncode == 3
     command = ask(served, pictures, there, *SLOWLY, *on(nodes))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
-        wait_until(lambda: job.poll() is not None or bool(nodes.actors(1) and len(read_parts(there)) > 2), 60)
+        wait_until(lambda: job.poll() is not None or bool(nodes.actors(1) and len(read_parts(there)) > 2), 100)
         served.process.send_signal(signal.SIGSTOP)  # both nodes are at a part, and cannot end it
-        assert len(read_parts(there)) < ROWS // PART_ROWS
+        before = len(read_parts(there))
         nodes.kill(1)
         served.process.send_signal(signal.SIGCONT)
         stdout, stderr = job.communicate(timeout=100)
+    assert before < ROWS // PART_ROWS
     assert job.returncode == 3, stderr
     assert read_parts(there) == read_parts(here)
     assert f"asked for {ROWS} in " in stdout
