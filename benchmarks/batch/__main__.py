@@ -5,6 +5,7 @@ the script.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 from pathlib import Path
@@ -26,9 +27,10 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=200_000, help="images for the memory; 0 leaves it out")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="of the server")
     given = parser.parse_args()
     artifact = export_run("digits")
-    server = Server(artifact.parents[2])
+    server = Server(artifact.parents[2], "--workers", str(given.workers))
     try:
         with tempfile.TemporaryDirectory() as folder:
             pictures = make_pictures(Path(folder) / "pictures", given.images)

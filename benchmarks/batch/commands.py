@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 BIN = Path(sys.executable).parent
 
 
@@ -62,10 +64,10 @@ def run_script(server: str, pictures: Path, out: Path, layer: str) -> float:
 
 
 class Server:
-    """`strata-server` with its defaults, on free ports."""
+    """`strata-server` on free ports."""
 
-    def __init__(self, models: Path) -> None:
-        flags = ["--models", str(models), "--grpc-port", "0", "--http-port", "0"]
+    def __init__(self, models: Path, *more: str) -> None:
+        flags = ["--models", str(models), "--grpc-port", "0", "--http-port", "0", *more]
         self._process = subprocess.Popen(
             [str(BIN / "strata-server"), *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -80,11 +82,15 @@ class Server:
 
     @property
     def peak_mib(self) -> float:
-        """The largest resident set that it has had."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+        """The largest resident sets that its processes have had, together."""
+        process = psutil.Process(self._process.pid)
+        return sum(_read_peak_kib(each.pid) for each in (process, *process.children(recursive=True))) / 1024
 
     def close(self) -> None:
         """End it."""
         self._process.terminate()
         self._process.wait()
+
+
+def _read_peak_kib(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
