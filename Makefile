@@ -86,6 +86,7 @@ bench: setup ## Measure the figures that the README quotes: half an hour, h2load
 	$(BIN)/python -m benchmarks.slices
 	$(BIN)/python -m benchmarks.field --plot docs/field.png
 	$(BIN)/python -m benchmarks.overload
+	$(BIN)/python -m benchmarks.batch
 
 .PHONY: course
 course: setup ## Run what a CNN course claims, and print the tables of docs/course.md
