@@ -73,6 +73,7 @@ def keep_own(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines()[1:] if " images (" not in line]
 
 
+@pytest.mark.full_size
 def test_a_node_that_cannot_write_ends_the_job_by_its_name(
     nodes: RayCluster, served: ServerProcess, pictures: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_node_that_cannot_write_ends_the_job_by_its_name(
     assert line.startswith(f"strata: {out}/part-00001.parquet: is not a regular file (on ")
 
 
+@pytest.mark.full_size
 def test_a_job_whose_server_is_gone_ends_and_goes_on_here(
     nodes: RayCluster, models: Path, pictures: Path, tmp_path: Path
 ) -> None:
