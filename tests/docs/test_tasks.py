@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 from pages import ROOT, Shell, follow, read_blocks
 
 TASKS = ROOT / "docs" / "tasks"
@@ -16,13 +15,14 @@ def pictures_of(page: Path) -> list[str]:
     return re.findall(r"\]\(([\w-]+\.png)\)", page.read_text())
 
 
-def weigh(page: Path) -> "Path | ParameterSet":
-    """Return a page as a test takes it: a Ray cluster is half a minute's work for two cores."""
-    return pytest.param(page, marks=pytest.mark.full_size) if page.stem == "batch-on-ray" else page
+# A Ray cluster is half a minute's work for two cores.
+FOLLOWED = [
+    pytest.param(page, marks=[pytest.mark.full_size] * (page.stem == "batch-on-ray"), id=page.stem) for page in PAGES
+]
 
 
 @pytest.mark.usefixtures("pictures")
-@pytest.mark.parametrize("page", map(weigh, PAGES), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", FOLLOWED)
 def test_a_page_prints_and_draws_what_it_shows(page: Path, shell: Shell) -> None:
     for step, printed, shown in follow(page, shell):
         assert printed == shown, step
