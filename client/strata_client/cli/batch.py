@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,20 +29,37 @@ if TYPE_CHECKING:
 _GIB = 2**30
 
 
+_SOURCE = "Source"
+_WORK = "Work"
+
+
+def _count(
+    name: str, default: int, text: str, most: int | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return an option of the work that is a number from 1; a default of 0 leaves it to the command."""
+    return options.option(
+        name,
+        default=default,
+        show_default=str(default) if default else False,
+        type=click.IntRange(min(default, 1), most),
+        metavar="N",
+        help=text,
+        section=_WORK,
+    )
+
+
 @click.command(cls=Command)
-@click.argument("source", metavar="SOURCE")
-@options.option("--out", required=True, metavar="DEST", help="Where the result goes; the same DEST goes on with a job.")
+@click.argument("source", metavar="SOURCE", type=click.Path(allow_dash=True))
+@options.option(
+    "--out",
+    required=True,
+    metavar="DEST",
+    type=click.Path(),
+    help="Where the result goes; the same DEST goes on with a job.",
+)
 @options.layers_option(required=False, help_text="The layers wanted, a column each; without, label and score alone.")
 @options.reduce_option("Keep less: steps as of `strata activations`, for one layer or for all others.")
-@options.option(
-    "--format",
-    "form",
-    type=click.Choice(["parquet", "npz", "zarr"]),
-    help="Else by how DEST ends, and Parquet.",
-)
-@options.option("--image-column", default="", metavar="NAME", help="Of Parquet: where there is more than one.")
-@options.option("--key-column", default="", metavar="NAME", help="Of Parquet: what names a row; else its number.")
-@options.option("--accept-source", is_flag=True, help="Go on although files of SOURCE have changed.")
+@options.option("--format", "form", type=click.Choice(["parquet", "npz", "zarr"]), help="Else by the ending of DEST.")
 @options.option("--yes", is_flag=True, help="Do not ask, however large the result will be.")
 @options.option(
     "--ask-above",
@@ -52,15 +69,12 @@ _GIB = 2**30
     metavar="GIB",
     help="Ask before a result that is larger.",
 )
-@options.option(
-    "--in-flight", default=8, show_default=True, type=click.IntRange(1, 256), metavar="N", help="Requests at a time."
-)
-@options.option(
-    "--request-rows", default=0, type=click.IntRange(0), metavar="N", help="Rows of a request; else as many as suit."
-)
-@options.option(
-    "--part-rows", default=0, type=click.IntRange(0), metavar="N", help="Rows of a part; else as many as suit."
-)
+@options.option("--image-column", default="", metavar="NAME", help="Where Parquet has several.", section=_SOURCE)
+@options.option("--key-column", default="", metavar="NAME", help="What names its rows, else numbers.", section=_SOURCE)
+@options.option("--accept-source", is_flag=True, help="Go on although files of it have changed.", section=_SOURCE)
+@_count("--in-flight", 8, "Requests on their way at a time.", most=256)
+@_count("--request-rows", 0, "Rows of a request; else as many as suit.")
+@_count("--part-rows", 0, "Rows of a part, which a crash costs at most; else as many as suit.")
 @options.option(
     "--patience",
     "patience_s",
@@ -69,17 +83,28 @@ _GIB = 2**30
     type=click.FloatRange(min=0),
     metavar="SECONDS",
     help="How long to go on when no server answers.",
-)
-@options.option("--artifact", default="", metavar="FILE", help="Run its slices in this process, and ask no server.")
-@options.option(
-    "--engine", default="local", type=click.Choice(["local", "ray"]), show_default=True, help="Who does the parts."
+    section=_WORK,
 )
 @options.option(
-    "--ray-address", default="", metavar="ADDRESS", help="Of the Ray cluster; else one of this machine alone."
+    "--artifact",
+    default="",
+    metavar="FILE",
+    type=click.Path(),
+    help="Run its slices in the process itself; no server is asked.",
+    section=_WORK,
 )
 @options.option(
-    "--ray-actors", default=0, type=click.IntRange(0), metavar="N", help="Parts at a time; else one on each CPU."
+    "--engine",
+    default="local",
+    type=click.Choice(["local", "ray"]),
+    show_default="local",
+    help="Who does the parts.",
+    section=_WORK,
 )
+@options.option(
+    "--ray-address", default="", metavar="ADDRESS", help="HOST:PORT or auto; else a new cluster here.", section=_WORK
+)
+@_count("--ray-actors", 0, "Parts at a time; else one on each CPU.")
 @options.with_model
 @click.pass_context
 def batch(  # noqa: PLR0913 - one for each option
@@ -102,12 +127,12 @@ def batch(  # noqa: PLR0913 - one for each option
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Put every row of SOURCE through the network, into a table at DEST.
+    """Put every row of SOURCE through a network.
 
     SOURCE is a folder of pictures, a glob, a file that lists them (.txt, or `-`), a tar, an .npz or .npy file,
-    Parquet with a column of pictures, or any of these at a URL that fsspec knows. DEST is a folder of Parquet files,
-    one .npz file, or a Zarr group, with a row for each of SOURCE: key, label, score, error_code, error, and a tensor
-    for each layer.
+    Parquet with a column of pictures, or any of these at a URL that fsspec knows. What comes of it is a table at
+    DEST, with a row for each of SOURCE: key, label, score, error_code, error, and a tensor for each layer. DEST is a
+    folder of Parquet files, one .npz file, or a Zarr group.
 
     A row that cannot be answered says why, and is no reason to end. The same command, given again after a crash,
     goes on where it was, and asks again for the rows that failed. The exit code is 0 when all rows have answers, 3
