@@ -1,6 +1,5 @@
 import io
 import os
-import pty
 import re
 from pathlib import Path
 
@@ -8,7 +7,10 @@ import pytest
 from processes import BIN, ServerProcess
 from strata_client.batch import progress
 from strata_client.batch.progress import Progress, shown
+from terminals import on_terminal, show
 from waiting import wait_until
+
+from .conftest import parts
 
 
 def test_it_says_how_far_how_fast_how_many_failed_and_how_long_yet() -> None:
@@ -32,34 +34,29 @@ def test_where_there_is_no_terminal_a_line_comes_now_and_then(monkeypatch: pytes
     assert "\r" not in stream.getvalue()
 
 
-def test_on_a_terminal_there_is_a_bar_on_standard_error(tiny: ServerProcess, pictures: Path, tmp_path: Path) -> None:
-    command = [str(BIN / "strata"), "batch", str(pictures), "--out", str(tmp_path), "--server", tiny.grpc]
-    ours, theirs = pty.openpty()
-    output = tmp_path / ".output"
-    child = os.posix_spawn(
-        command[0],
-        command,
-        {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color"},
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, theirs, 2),
-            (os.POSIX_SPAWN_OPEN, 1, str(output), os.O_WRONLY | os.O_CREAT, 0o600),
-        ],
-    )
-    os.close(theirs)
-    seen = read_all(ours)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def test_on_a_terminal_there_is_a_bar(tiny: ServerProcess, pictures: Path, tmp_path: Path) -> None:
+    seen = show(command(tiny, pictures, tmp_path), TERMINAL, columns=100)
     assert "━" in seen
     assert "60 of 60 images" in seen
     assert "0 failed" in seen
-    assert output.read_text().startswith(f"{tmp_path}: 60 rows in 1 part\n")
+    assert f"{tmp_path}: 60 rows in 1 part" in seen
 
 
-def read_all(terminal: int) -> str:
-    data = b""
-    try:
-        while piece := os.read(terminal, 2**16):
-            data += piece
-    except OSError:  # how a terminal says that the other side has gone
-        pass
-    os.close(terminal)
-    return data.decode()
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_on_a_terminal_a_large_result_is_a_question(
+    tiny: ServerProcess, pictures: Path, tmp_path: Path, answer: str, code: int
+) -> None:
+    with on_terminal([*command(tiny, pictures, tmp_path), "--ask-above", "0"], TERMINAL) as terminal:
+        terminal.wait_for(r"that is more than 0 bytes; go on\? \[y/N\]")
+        assert not parts(tmp_path)
+        terminal.type(f"{answer}\n")
+        terminal.wait_for(r"(?!)")
+        assert terminal.process.wait(30) == code
+    assert len(parts(tmp_path)) == (code == 0)
+
+
+TERMINAL = {**os.environ, "TERM": "xterm-256color"}
+
+
+def command(tiny: ServerProcess, pictures: Path, out: Path) -> list[str | Path]:
+    return [BIN / "strata", "batch", pictures, "--out", out, "--server", tiny.grpc, "--model", "tiny:1"]
