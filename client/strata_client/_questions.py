@@ -14,7 +14,7 @@ from strata_client._shared import Array, Fields
 from strata_client._sizes import row_bytes
 from strata_client.activations import Activations
 from strata_client.catalog import Description
-from strata_client.errors import InvalidArgument
+from strata_client.errors import InvalidArgument, Unavailable
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
 
@@ -64,7 +64,8 @@ class Prediction:
         """Return the answers for parts of the rows as one."""
         first = answers[0]
         outputs = {name: _join(name, [one.outputs.pop(name) for one in answers], counts) for name in [*first.outputs]}
-        return Predictions(first.model, first.version, tuple(row for answer in answers for row in answer), outputs)
+        rows = tuple(row for answer in answers for row in answer)
+        return Predictions(first.model, first.version, rows, outputs, _agree(answers))
 
 
 class Activation:
@@ -99,7 +100,21 @@ class Activation:
             name: _join(name, [one.channels.pop(name) for one in answers], counts) for name in [*first.channels]
         }
         rows = tuple(row for answer in answers for row in answer.predictions)
-        return Activations(first.model, first.version, layers, channels, rows)
+        return Activations(first.model, first.version, layers, channels, rows, _agree(answers))
+
+
+def _agree(answers: Sequence[Predictions] | Sequence[Activations]) -> str:
+    """Return the digest of the artifact that has answered all parts.
+
+    Raises:
+        Unavailable: there were several under the same version: servers are being replaced.
+    """
+    digests = {answer.digest for answer in answers}
+    if len(digests) > 1:
+        raise Unavailable(
+            f"{answers[0].model}:{answers[0].version} was replaced by another artifact while it was asked"
+        )
+    return digests.pop()
 
 
 def _add(sizes: Iterable[int]) -> int:

@@ -251,7 +251,8 @@ def read_predictions(response: PredictResponse) -> Predictions:
     """
     outputs = {tensor.name: tensors.read(tensor) for tensor in response.outputs}
     rows = _read_rows(response.predictions)
-    return Predictions(response.model.name, response.model.version, _one_for_each_row(rows, outputs), outputs)
+    model, rows = response.model, _one_for_each_row(rows, outputs)
+    return Predictions(model.name, model.version, rows, outputs, response.digest)
 
 
 def _read_rows(rows: Iterable[inference_pb2.Prediction]) -> tuple[Prediction, ...]:
@@ -286,4 +287,4 @@ def read_activations(response: GetActivationsResponse, layers: Sequence[str]) ->
     rows = _read_rows(response.predictions)
     if rows and {len(array) if array.ndim else 0 for array in values.values()} != {len(rows)}:
         raise ServerError(f"the server answered with labels of {len(rows)} rows, which are not those of the layers")
-    return Activations(response.model.name, response.model.version, values, channels, rows)
+    return Activations(response.model.name, response.model.version, values, channels, rows, response.digest)

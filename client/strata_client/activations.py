@@ -26,6 +26,8 @@ class Activations(Mapping[str, "npt.NDArray[Any]"]):
     """Of each layer whose top channels or labels were asked: which ones they are, in the shape of its activation."""
     predictions: tuple[Prediction, ...] = ()
     """One for each row, where the top labels were asked."""
+    digest: str = ""
+    """SHA-256 of the artifact that answered, in lower-case hexadecimal digits; empty from an older server."""
 
     def __getitem__(self, layer: str) -> npt.NDArray[Any]:
         return self.layers[layer]

@@ -57,6 +57,8 @@ class Predictions(Sequence[Prediction]):
     rows: tuple[Prediction, ...]
     outputs: dict[str, npt.NDArray[Any]] = field(repr=False)
     """The default exits by name, each (rows, ...)."""
+    digest: str = ""
+    """SHA-256 of the artifact that answered, in lower-case hexadecimal digits; empty from an older server."""
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from strata_client.errors import DeadlineExceeded, InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
     from strata_client import Client
+    from strata_client.catalog import Description
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,23 @@ class Access:
             return strata_client.open_artifact(self.artifact, threads=self.threads)
         return strata_client.Client(self.addresses, connections=connections, **self.options)
 
-    def open_each(self) -> list[Client]:
-        """Return a client of each server, which may differ in what they serve; one that is away is not waited for."""
-        import strata_client  # noqa: PLC0415 - as above
+    def describe(self, model: str) -> Description:
+        """Describe a model by the first server that answers: one that is away or hangs is passed over.
 
-        options = {**self.options, "connections": 1, "retries": strata_client.Retries(attempts=1)}
-        return [strata_client.Client(address, **options) for address in self.addresses]
+        Raises:
+            StrataError: none of them answers, or one refuses.
+        """
+        for number, each in enumerate(self._open_each(), 1):
+            with each as client:
+                try:
+                    return client.describe(model)
+                except (Unavailable, DeadlineExceeded):
+                    if number >= len(self.addresses):
+                        raise
+        raise InvalidArgument("expected a server, or an artifact")
+
+    def _open_each(self) -> Iterator[Client]:
+        if self.artifact:
+            yield self.open(1)
+        for address in () if self.artifact else self.addresses:
+            yield replace(self, addresses=(address,)).open(1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from strata_client.batch.blocks import Block, Column, join
+from strata_client.batch.errors import JobFailed
 from strata_client.batch.exits import Exits, fill
 from strata_client.batch.patience import Patience
 from strata_client.batch.rows import Failure, Row
@@ -27,15 +28,17 @@ class Asker:
     """Asks one model; threads may share it.
 
     Args:
-        client: what asks; its answers must be those of one version.
+        client: what asks.
         model: `NAME:VERSION`.
+        artifact: the digest of what must answer.
         exits: what every row is asked for.
         patience: with servers that do not answer.
     """
 
-    def __init__(self, client: Client, model: str, exits: Exits, patience: Patience) -> None:
+    def __init__(self, client: Client, model: str, artifact: str, exits: Exits, patience: Patience) -> None:
         self._client = client
         self._model = model
+        self._artifact = artifact
         self._exits = exits
         self._patience = patience
 
@@ -52,7 +55,7 @@ class Asker:
             columns: what they must fit; none means that nothing is known yet, and rows that fail hold nothing.
 
         Raises:
-            JobFailed: no server has answered for longer than the patience.
+            JobFailed: no server has answered for longer than the patience, or one with another artifact has.
             StrataError: the server refuses whatever it is asked, such as for its credentials.
         """
         pieces: list[Block] = []
@@ -77,10 +80,18 @@ class Asker:
         except DeadlineExceeded:
             pass  # it is not raised for a single one: smaller requests may be in time
         else:
+            self._check(answer.digest)
             block = replace(self._exits.split(answer), keys=[row.key for row in rows])
             return [_fit(block, columns)]
         half = len(rows) // 2
         return self._ask_some(rows[:half], columns) + self._ask_some(rows[half:], columns)
+
+    def _check(self, digest: str) -> None:
+        if digest != self._artifact:
+            raise JobFailed(
+                f"{self._model} is another artifact than this job began with: "
+                f"expected {self._artifact[:12]}, received {digest[:12] or 'none, from an older server'}"
+            )
 
 
 def _group(rows: Sequence[Row]) -> list[tuple[type, Sequence[Row]]]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from strata_client.batch.access import Access
-from strata_client.batch.asking import Asker
-from strata_client.batch.blocks import Block, Column, Format, Found, Layout, Part
+from strata_client.batch.blocks import Block, Format, Found, Layout, Part
 from strata_client.batch.cluster import Cluster, Task, do_on_cluster
-from strata_client.batch.exits import Exits, choose_exits, find_columns
+from strata_client.batch.exits import Exits, choose_exits
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest, check_same, describe_job, is_only_source, read_manifest, write_manifest
 from strata_client.batch.layouts import choose_part_rows, choose_request_rows, lay_out
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
+from strata_client.batch.probing import probe
 from strata_client.batch.progress import Progress
-from strata_client.batch.rows import Failure, Source
+from strata_client.batch.rows import Source
 from strata_client.batch.sources import open_source
 from strata_client.batch.summary import Summary
 from strata_client.batch.work import Work, do_parts, mend_part, opened
@@ -27,10 +26,7 @@ from strata_client.errors import InvalidArgument
 from strata_client.reductions import Reduce
 
 if TYPE_CHECKING:
-    from strata_client import Client
     from strata_client.catalog import Description
-
-_PROBED_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,6 @@ class Order:
     """Where the result goes."""
     layers: tuple[str, ...] = ()
     reduce: Reduce = "none"
-    model: str = ""
     format: str = ""
     """`parquet`, `npz` or `zarr`; empty for what the ending of `out` says."""
     accept_source: bool = False
@@ -93,9 +88,14 @@ class Batch:
         """About how much the result takes before it is compressed."""
         return self.layout.rows * self.row_bytes
 
+    @property
+    def most_bytes(self) -> int:
+        """About how much room there must be: of one file there are its parts as well, until it is whole."""
+        return self.bytes * (2 if self.format.name == "npz" else 1)
+
 
 @contextlib.contextmanager
-def prepared(order: Order, client: Client) -> Iterator[Batch]:
+def prepared(order: Order, access: Access, description: Description) -> Iterator[Batch]:
     """Look at the source, the model and the place, and keep others out of it as long as the block lasts.
 
     Nothing is written but the lock.
@@ -106,22 +106,31 @@ def prepared(order: Order, client: Client) -> Iterator[Batch]:
         ResourceExhausted: another process works there.
         OSError: the source cannot be read, or the place not be written.
     """
-    description = client.describe(order.model)
     exits = choose_exits(description, order.layers, order.reduce)
     form = open_format(order.out, order.format)
     place = form.locate(order.out)
     with contextlib.closing(
         open_source(order.source, image_column=order.image_column, key_column=order.key_column)
     ) as source:
+        _check_free(place)
         place.make()
         with place.locked():
             place.clean()
             there = read_manifest(place)
-            manifest = _go_on(there, order, description, exits, source, form, place) if there else None
-            if manifest is None:
-                _check_empty(place)
-                manifest = _begin(order, client, description, exits, source, form)
+            if there:
+                manifest = _go_on(there, order, description, exits, source, form, place)
+            else:
+                manifest = _begin(order, access, description, exits, source, form)
             yield Batch(order, manifest, place, form, source, exits, there)
+
+
+def _check_free(place: Place) -> None:
+    """Refuse a place that holds what no batch has put there, before anything is."""
+    others = [name for name in place.list() if not name.startswith(("_", "."))]
+    if others and read_manifest(place) is None:
+        raise InvalidArgument(
+            f"{place.where}: expected an empty folder, or the result of this job; it holds {others[0]}"
+        )
 
 
 def _go_on(
@@ -144,34 +153,13 @@ def _go_on(
     return manifest
 
 
-def _check_empty(place: Place) -> None:
-    others = [name for name in place.list() if not name.startswith(("_", "."))]
-    if others:
-        raise InvalidArgument(
-            f"{place.where}: expected an empty folder, or the result of this job; it holds {others[0]}"
-        )
-
-
 def _begin(
-    order: Order, client: Client, description: Description, exits: Exits, source: Source, form: Format
+    order: Order, access: Access, description: Description, exits: Exits, source: Source, form: Format
 ) -> Manifest:
-    columns = _probe(Asker(client, description.reference, exits, Patience(order.patience_s)), source)
+    columns = probe(access, description, exits, source, Patience(order.patience_s))
     layout = lay_out(columns, source.count, order.part_rows or choose_part_rows(description, columns))
     request_rows = order.request_rows or choose_request_rows(description, columns, layout)
     return Manifest(describe_job(description, exits, source, form.name, layout), layout, request_rows)
-
-
-def _probe(asker: Asker, source: Source) -> Sequence[Column]:
-    """Ask for one row, whose answer says what columns there are, and whether the job can be done at all."""
-    first: Failure | None = None
-    for row in islice(source.read(0, source.count), _PROBED_ROWS):
-        block = asker.ask([row])
-        if block.failures[0] is None:
-            return find_columns(block)
-        first = first or block.failures[0]
-    tried = min(source.count, _PROBED_ROWS)
-    reason = f"; the first: {first.code}: {first.reason}" if first else ""
-    raise InvalidArgument(f"none of the first {tried:,} rows has an answer{reason}")
 
 
 def run(batch: Batch, access: Access, cluster: Cluster | None, watch: Callable[[Progress], None]) -> Summary:

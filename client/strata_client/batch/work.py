@@ -13,12 +13,12 @@ from itertools import groupby, islice
 from strata_client.batch.access import Access
 from strata_client.batch.asking import Asker
 from strata_client.batch.blocks import Block, Format, Found, Layout, Part, join
-from strata_client.batch.confirming import Confirmation
 from strata_client.batch.exits import Exits
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
+from strata_client.batch.room import Room
 from strata_client.batch.rows import Row
 from strata_client.errors import InvalidArgument
 
@@ -44,7 +44,6 @@ class Workshop:
     place: Place
     format: Format
     asker: Asker
-    confirmation: Confirmation
     in_flight: int
 
     @property
@@ -63,13 +62,14 @@ def opened(access: Access, work: Work) -> Iterator[Workshop]:
     """Open what a work is done with, for as long as the block lasts."""
     job, patience = work.manifest.job, Patience(work.patience_s)
     form = open_format(work.out, job.format)
-    confirmation = Confirmation(access, job.model, job.artifact, patience)
-    with access.open(work.in_flight) as client, contextlib.closing(confirmation):
-        asker = Asker(client, job.model, work.exits, patience)
-        yield Workshop(work.manifest, form.locate(work.out), form, asker, confirmation, work.in_flight)
+    with access.open(work.in_flight) as client:
+        asker = Asker(client, job.model, job.artifact, work.exits, patience)
+        yield Workshop(work.manifest, form.locate(work.out), form, asker, work.in_flight)
 
 
-_REQUEST_BYTES = 8 * 2**20  # of what enters: with several requests on their way, memory stays small
+# Of what enters, as it was read: it is held several times on its way, as rows, as a message and as bytes.
+_REQUEST_BYTES = 8 * 2**20
+_BYTES_IN_FLIGHT = 64 * 2**20
 
 Rows = Callable[[int, int], Iterator[Row]]
 """Reads rows by their numbers, as `Source.read` does."""
@@ -87,7 +87,7 @@ def do_parts(shop: Workshop, parts: Sequence[Part], read: Rows, tell: Tell) -> I
     chunks = _chunk(parts, read, shop.manifest.request_rows)
     with contextlib.closing(_ask_ahead(shop, chunks)) as answers:
         for part, group in groupby(answers, key=lambda answer: answer[0]):
-            blocks = _confirmed(shop, (block for _, block in group), tell)
+            blocks = _told((block for _, block in group), tell)
             yield part, shop.format.write(shop.place, shop.layout, part, shop.fingerprint, blocks)
 
 
@@ -97,18 +97,17 @@ def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
     Errors as in `do_parts`.
     """
     failed = _find_failed(shop, part)
-    answers: dict[int, Block] = {}
     numbers = iter(failed)
-    for chunk in _bound(_pick(read, failed), shop.manifest.request_rows):
-        block = shop.asker.ask(chunk, shop.layout.columns)
-        tell(block)
-        answers |= {next(numbers): block.cut(at, at + 1) for at in range(len(chunk))}
-    shop.confirmation.check()
+    chunks = ((part, chunk) for chunk in _bound(_pick(read, failed), shop.manifest.request_rows))
+    answers: dict[int, Block] = {}
+    with contextlib.closing(_ask_ahead(shop, chunks)) as blocks:
+        for block in _told((block for _, block in blocks), tell):
+            answers |= {next(numbers): block.cut(at, at + 1) for at in range(len(block))}
     still = sum(block.failures[0] is not None for block in answers.values())
     if still == len(failed):
         return Found(shop.fingerprint, part.rows, still)
-    blocks = _replace(shop.format.read(shop.place, shop.layout, part), part.start, answers)
-    return shop.format.write(shop.place, shop.layout, part, shop.fingerprint, blocks)
+    rows = _replace(shop.format.read(shop.place, shop.layout, part), part.start, answers)
+    return shop.format.write(shop.place, shop.layout, part, shop.fingerprint, rows)
 
 
 _Chunk = tuple[Part, list[Row]]
@@ -161,13 +160,22 @@ def _ask_ahead(shop: Workshop, chunks: Iterator[_Chunk]) -> Generator[_Answer, N
     """
     ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None] = queue.Queue(shop.in_flight)
     stopped = threading.Event()
+    room = Room(_BYTES_IN_FLIGHT)
+
+    def ask(rows: list[Row], size: int) -> Block:
+        try:
+            return shop.asker.ask(rows, shop.layout.columns)
+        finally:
+            room.leave(size)
 
     def hand_out(askers: ThreadPoolExecutor) -> None:
         try:
             for part, rows in chunks:
+                size = sum(map(_count_bytes, rows))
+                room.enter(size)
                 if stopped.is_set():
                     return
-                ahead.put((part, askers.submit(shop.asker.ask, rows, shop.layout.columns)))
+                ahead.put((part, askers.submit(ask, rows, size)))
             ahead.put(None)
         except BaseException as error:  # noqa: BLE001 - who takes the answers raises it
             ahead.put(error)
@@ -182,6 +190,7 @@ def _ask_ahead(shop: Workshop, chunks: Iterator[_Chunk]) -> Generator[_Answer, N
             raise
         finally:
             stopped.set()
+            room.open()
             _drain(ahead, reader)
 
 
@@ -204,12 +213,10 @@ def _drain(ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None]
             each[1].cancel()
 
 
-def _confirmed(shop: Workshop, blocks: Iterable[Block], tell: Tell) -> Iterator[Block]:
-    """Return the blocks of a part, and at its end make sure whose they are: nothing is kept otherwise."""
+def _told(blocks: Iterable[Block], tell: Tell) -> Iterator[Block]:
     for block in blocks:
         tell(block)
         yield block
-    shop.confirmation.check()
 
 
 def _find_failed(shop: Workshop, part: Part) -> list[int]:
@@ -230,7 +237,10 @@ def _pick(read: Rows, numbers: Sequence[int]) -> Iterator[Row]:
 def _check_key(there: str, here: str) -> None:
     """Refuse a source whose files are others by now, though there are as many."""
     if there != here:
-        raise InvalidArgument(f"the source has other rows than when the job began: {here!r} in the place of {there!r}")
+        raise InvalidArgument(
+            f"the source has other rows than when the job began: {here!r} in the place of {there!r}; give it the old "
+            "name, or name another place for the result"
+        )
 
 
 def _replace(blocks: Iterable[Block], start: int, answers: Mapping[int, Block]) -> Iterator[Block]:

@@ -1,5 +1,6 @@
 """`strata batch`."""
 
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -18,12 +19,12 @@ from strata_client.formats import format_size, format_time
 from strata_client.names import escape, split
 
 if TYPE_CHECKING:
-    from strata_client import Client
     from strata_client.batch.access import Access
     from strata_client.batch.cluster import Cluster
     from strata_client.batch.progress import Progress
     from strata_client.batch.run import Batch
     from strata_client.batch.summary import Summary
+    from strata_client.catalog import Description
     from strata_client.reductions import Reduce, Reduction
 
 _GIB = 2**30
@@ -142,13 +143,17 @@ def batch(  # noqa: PLR0913 - one for each option
     from strata_client.batch.cluster import Cluster
     from strata_client.batch.run import Order, prepared
 
+    if not out:
+        raise click.BadParameter("expected a path or URL; received none", param_hint="--out")
+    if math.isnan(ask_above):
+        raise click.BadParameter("expected a number of GiB; received NaN", param_hint="--ask-above")
     access = Access(artifact=artifact) if artifact else Access(server.addresses, options=server.settings())
     cluster = Cluster(ray_address, ray_actors) if engine == "ray" else None
     with _as_failure(), ExitStack() as stack:
-        with access.open(1) as client:
-            layers, reduce = _choose(client, model, names, reductions)
-            order = Order(source, out, layers, reduce, model, form or "", **settings)
-            job = stack.enter_context(prepared(order, client))
+        description = access.describe(model)
+        layers, reduce = _choose(description, names, reductions)
+        order = Order(source, out, layers, reduce, form or "", **settings)
+        job = stack.enter_context(prepared(order, access, description))
         _announce(job, ask_above * _GIB, yes=yes)
         summary, seconds = _run(job, access, cluster)
     _show(job, summary, seconds, as_json=as_json)
@@ -172,30 +177,38 @@ def _as_failure() -> Iterator[None]:
 
 
 def _choose(
-    client: "Client", model: str, names: str | None, reductions: "dict[str | None, Reduction]"
+    description: "Description", names: str | None, reductions: "dict[str | None, Reduction]"
 ) -> "tuple[tuple[str, ...], Reduce]":
     if not names:
         if reductions:
             raise click.UsageError("--reduce: expected --layers, whose activations it reduces")
         return (), "none"
-    layers = split(names, {layer.name for layer in client.layers(model)})
+    layers = split(names, {layer.name for layer in description.layers})
     return tuple(layers), assign(reductions, layers)
 
 
 def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     """Say how large the result will be, and ask where that is much, or more than there is room for."""
-    layout, there = job.layout, job.place.where
+    layout, out = job.layout, job.order.out
     size = f"{layout.rows:,} rows of {format_size(job.row_bytes)}, {format_size(job.bytes)}"
     parts = f"{_count_parts(layout.part_count)}{_describe_skipped(job)}"
-    click.echo(escape(f"{job.manifest.job.model} to {there}: {size} in {parts}"), err=True)
+    click.echo(escape(f"{job.manifest.job.model} to {out}: {size} in {parts}"), err=True)
     room = shutil.disk_usage(job.place.folder).free if job.place.folder else None
-    is_tight = room is not None and job.bytes > room
+    is_tight = room is not None and job.most_bytes > room
     if job.there or yes or not (is_tight or job.bytes > limit):
         return
     why = f"only {format_size(room or 0)} are free" if is_tight else f"that is more than {format_size(limit)}"
     if not sys.stdin.isatty():
-        raise InvalidArgument(f"{there}: {why}: give --yes to go on, or --reduce to keep less")
-    click.confirm(f"{why}; go on?", err=True, abort=True)
+        raise InvalidArgument(f"{out}: {why}: give --yes to go on, or --reduce to keep less")
+    if not _confirm(f"{why}; go on?"):
+        raise InvalidArgument(f"{out}: not begun, as the answer was no")
+
+
+def _confirm(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as error:  # Ctrl-C, or nobody who could answer
+        raise KeyboardInterrupt from error
 
 
 def _count_parts(count: int) -> str:

@@ -26,7 +26,7 @@ from strata.v1 import catalog_pb2 as strata_dot_v1_dot_catalog__pb2
 from strata.v1 import tensor_pb2 as strata_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strata/v1/inference.proto\x12\tstrata.v1\x1a\x17strata/v1/catalog.proto\x1a\x16strata/v1/tensor.proto\"\xa5\x01\n\rStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07predict\x18\x02 \x01(\x0b\x32\x19.strata.v1.PredictRequestH\x00\x12;\n\x0fget_activations\x18\x03 \x01(\x0b\x32 .strata.v1.GetActivationsRequestH\x00\x12\x12\n\ntimeout_us\x18\x04 \x01(\x03\x42\t\n\x07request\"\xb8\x01\n\x0eStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07predict\x18\x02 \x01(\x0b\x32\x1a.strata.v1.PredictResponseH\x00\x12<\n\x0fget_activations\x18\x03 \x01(\x0b\x32!.strata.v1.GetActivationsResponseH\x00\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.strata.v1.ErrorH\x00\x42\n\n\x08response\">\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\"\xb1\x01\n\x0ePredictRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12%\n\x07tensors\x18\x02 \x01(\x0b\x32\x12.strata.v1.TensorsH\x00\x12#\n\x06images\x18\x03 \x01(\x0b\x32\x11.strata.v1.ImagesH\x00\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x10\n\x08priority\x18\x05 \x01(\rB\x08\n\x06inputs\"\x8b\x01\n\x0fPredictResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12\"\n\x07outputs\x18\x02 \x03(\x0b\x32\x11.strata.v1.Tensor\x12*\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x15.strata.v1.Prediction\".\n\nPrediction\x12 \n\x06labels\x18\x01 \x03(\x0b\x32\x10.strata.v1.Label\"3\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"\x81\x03\n\x15GetActivationsRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12%\n\x07tensors\x18\x02 \x01(\x0b\x32\x12.strata.v1.TensorsH\x00\x12#\n\x06images\x18\x03 \x01(\x0b\x32\x11.strata.v1.ImagesH\x00\x12\x0e\n\x06layers\x18\x04 \x03(\t\x12\'\n\treduction\x18\x05 \x01(\x0b\x32\x14.strata.v1.Reduction\x12O\n\x10layer_reductions\x18\x06 \x03(\x0b\x32\x35.strata.v1.GetActivationsRequest.LayerReductionsEntry\x12\x10\n\x08priority\x18\x07 \x01(\r\x1aL\n\x14LayerReductionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.strata.v1.Reduction:\x02\x38\x01\x42\x08\n\x06inputs\"\xc1\x01\n\tReduction\x12\"\n\x08\x63hannels\x18\x01 \x01(\x0b\x32\x10.strata.v1.Range\x12\x1f\n\x05space\x18\x02 \x03(\x0b\x32\x10.strata.v1.Range\x12#\n\x07pooling\x18\x03 \x01(\x0e\x32\x12.strata.v1.Pooling\x12\x12\n\nstatistics\x18\x04 \x01(\x08\x12\x14\n\x0ctop_channels\x18\x05 \x01(\x05\x12\x12\n\ntop_labels\x18\x06 \x01(\x05\x12\x0c\n\x04half\x18\x07 \x01(\x08\"$\n\x05Range\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0c\n\x04stop\x18\x02 \x01(\x03\"\xbb\x01\n\x16GetActivationsResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12&\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x11.strata.v1.Tensor\x12#\n\x08\x63hannels\x18\x03 \x03(\x0b\x32\x11.strata.v1.Tensor\x12*\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x15.strata.v1.Prediction*E\n\x07Pooling\x12\x17\n\x13POOLING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPOOLING_MEAN\x10\x01\x12\x0f\n\x0bPOOLING_MAX\x10\x02\x32\xee\x01\n\x10InferenceService\x12@\n\x07Predict\x12\x19.strata.v1.PredictRequest\x1a\x1a.strata.v1.PredictResponse\x12U\n\x0eGetActivations\x12 .strata.v1.GetActivationsRequest\x1a!.strata.v1.GetActivationsResponse\x12\x41\n\x06Stream\x12\x18.strata.v1.StreamRequest\x1a\x19.strata.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19strata/v1/inference.proto\x12\tstrata.v1\x1a\x17strata/v1/catalog.proto\x1a\x16strata/v1/tensor.proto\"\xa5\x01\n\rStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12,\n\x07predict\x18\x02 \x01(\x0b\x32\x19.strata.v1.PredictRequestH\x00\x12;\n\x0fget_activations\x18\x03 \x01(\x0b\x32 .strata.v1.GetActivationsRequestH\x00\x12\x12\n\ntimeout_us\x18\x04 \x01(\x03\x42\t\n\x07request\"\xb8\x01\n\x0eStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12-\n\x07predict\x18\x02 \x01(\x0b\x32\x1a.strata.v1.PredictResponseH\x00\x12<\n\x0fget_activations\x18\x03 \x01(\x0b\x32!.strata.v1.GetActivationsResponseH\x00\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x10.strata.v1.ErrorH\x00\x42\n\n\x08response\">\n\x05\x45rror\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x03 \x01(\x03\"\xb1\x01\n\x0ePredictRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12%\n\x07tensors\x18\x02 \x01(\x0b\x32\x12.strata.v1.TensorsH\x00\x12#\n\x06images\x18\x03 \x01(\x0b\x32\x11.strata.v1.ImagesH\x00\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\x10\n\x08priority\x18\x05 \x01(\rB\x08\n\x06inputs\"\x9b\x01\n\x0fPredictResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12\"\n\x07outputs\x18\x02 \x03(\x0b\x32\x11.strata.v1.Tensor\x12*\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x15.strata.v1.Prediction\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\".\n\nPrediction\x12 \n\x06labels\x18\x01 \x03(\x0b\x32\x10.strata.v1.Label\"3\n\x05Label\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x02\"\x81\x03\n\x15GetActivationsRequest\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12%\n\x07tensors\x18\x02 \x01(\x0b\x32\x12.strata.v1.TensorsH\x00\x12#\n\x06images\x18\x03 \x01(\x0b\x32\x11.strata.v1.ImagesH\x00\x12\x0e\n\x06layers\x18\x04 \x03(\t\x12\'\n\treduction\x18\x05 \x01(\x0b\x32\x14.strata.v1.Reduction\x12O\n\x10layer_reductions\x18\x06 \x03(\x0b\x32\x35.strata.v1.GetActivationsRequest.LayerReductionsEntry\x12\x10\n\x08priority\x18\x07 \x01(\r\x1aL\n\x14LayerReductionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.strata.v1.Reduction:\x02\x38\x01\x42\x08\n\x06inputs\"\xc1\x01\n\tReduction\x12\"\n\x08\x63hannels\x18\x01 \x01(\x0b\x32\x10.strata.v1.Range\x12\x1f\n\x05space\x18\x02 \x03(\x0b\x32\x10.strata.v1.Range\x12#\n\x07pooling\x18\x03 \x01(\x0e\x32\x12.strata.v1.Pooling\x12\x12\n\nstatistics\x18\x04 \x01(\x08\x12\x14\n\x0ctop_channels\x18\x05 \x01(\x05\x12\x12\n\ntop_labels\x18\x06 \x01(\x05\x12\x0c\n\x04half\x18\x07 \x01(\x08\"$\n\x05Range\x12\r\n\x05start\x18\x01 \x01(\x03\x12\x0c\n\x04stop\x18\x02 \x01(\x03\"\xcb\x01\n\x16GetActivationsResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.strata.v1.ModelReference\x12&\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x11.strata.v1.Tensor\x12#\n\x08\x63hannels\x18\x03 \x03(\x0b\x32\x11.strata.v1.Tensor\x12*\n\x0bpredictions\x18\x04 \x03(\x0b\x32\x15.strata.v1.Prediction\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t*E\n\x07Pooling\x12\x17\n\x13POOLING_UNSPECIFIED\x10\x00\x12\x10\n\x0cPOOLING_MEAN\x10\x01\x12\x0f\n\x0bPOOLING_MAX\x10\x02\x32\xee\x01\n\x10InferenceService\x12@\n\x07Predict\x12\x19.strata.v1.PredictRequest\x1a\x1a.strata.v1.PredictResponse\x12U\n\x0eGetActivations\x12 .strata.v1.GetActivationsRequest\x1a!.strata.v1.GetActivationsResponse\x12\x41\n\x06Stream\x12\x18.strata.v1.StreamRequest\x1a\x19.strata.v1.StreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._loaded_options = None
   _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._serialized_options = b'8\001'
-  _globals['_POOLING']._serialized_start=1743
-  _globals['_POOLING']._serialized_end=1812
+  _globals['_POOLING']._serialized_start=1775
+  _globals['_POOLING']._serialized_end=1844
   _globals['_STREAMREQUEST']._serialized_start=90
   _globals['_STREAMREQUEST']._serialized_end=255
   _globals['_STREAMRESPONSE']._serialized_start=258
@@ -46,21 +46,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST']._serialized_start=509
   _globals['_PREDICTREQUEST']._serialized_end=686
   _globals['_PREDICTRESPONSE']._serialized_start=689
-  _globals['_PREDICTRESPONSE']._serialized_end=828
-  _globals['_PREDICTION']._serialized_start=830
-  _globals['_PREDICTION']._serialized_end=876
-  _globals['_LABEL']._serialized_start=878
-  _globals['_LABEL']._serialized_end=929
-  _globals['_GETACTIVATIONSREQUEST']._serialized_start=932
-  _globals['_GETACTIVATIONSREQUEST']._serialized_end=1317
-  _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._serialized_start=1231
-  _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._serialized_end=1307
-  _globals['_REDUCTION']._serialized_start=1320
-  _globals['_REDUCTION']._serialized_end=1513
-  _globals['_RANGE']._serialized_start=1515
-  _globals['_RANGE']._serialized_end=1551
-  _globals['_GETACTIVATIONSRESPONSE']._serialized_start=1554
-  _globals['_GETACTIVATIONSRESPONSE']._serialized_end=1741
-  _globals['_INFERENCESERVICE']._serialized_start=1815
-  _globals['_INFERENCESERVICE']._serialized_end=2053
+  _globals['_PREDICTRESPONSE']._serialized_end=844
+  _globals['_PREDICTION']._serialized_start=846
+  _globals['_PREDICTION']._serialized_end=892
+  _globals['_LABEL']._serialized_start=894
+  _globals['_LABEL']._serialized_end=945
+  _globals['_GETACTIVATIONSREQUEST']._serialized_start=948
+  _globals['_GETACTIVATIONSREQUEST']._serialized_end=1333
+  _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._serialized_start=1247
+  _globals['_GETACTIVATIONSREQUEST_LAYERREDUCTIONSENTRY']._serialized_end=1323
+  _globals['_REDUCTION']._serialized_start=1336
+  _globals['_REDUCTION']._serialized_end=1529
+  _globals['_RANGE']._serialized_start=1531
+  _globals['_RANGE']._serialized_end=1567
+  _globals['_GETACTIVATIONSRESPONSE']._serialized_start=1570
+  _globals['_GETACTIVATIONSRESPONSE']._serialized_end=1773
+  _globals['_INFERENCESERVICE']._serialized_start=1847
+  _globals['_INFERENCESERVICE']._serialized_end=2085
 # @@protoc_insertion_point(module_scope)

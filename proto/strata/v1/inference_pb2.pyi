@@ -67,14 +67,16 @@ class PredictRequest(_message.Message):
     def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., tensors: _Optional[_Union[_tensor_pb2.Tensors, _Mapping]] = ..., images: _Optional[_Union[_tensor_pb2.Images, _Mapping]] = ..., top_k: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("model", "outputs", "predictions")
+    __slots__ = ("model", "outputs", "predictions", "digest")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     outputs: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+    digest: str
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., outputs: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("labels",)
@@ -144,13 +146,15 @@ class Range(_message.Message):
     def __init__(self, start: _Optional[int] = ..., stop: _Optional[int] = ...) -> None: ...
 
 class GetActivationsResponse(_message.Message):
-    __slots__ = ("model", "activations", "channels", "predictions")
+    __slots__ = ("model", "activations", "channels", "predictions", "digest")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_FIELD_NUMBER: _ClassVar[int]
     CHANNELS_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     model: _catalog_pb2.ModelReference
     activations: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     channels: _containers.RepeatedCompositeFieldContainer[_tensor_pb2.Tensor]
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
-    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., activations: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+    digest: str
+    def __init__(self, model: _Optional[_Union[_catalog_pb2.ModelReference, _Mapping]] = ..., activations: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., channels: _Optional[_Iterable[_Union[_tensor_pb2.Tensor, _Mapping]]] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., digest: _Optional[str] = ...) -> None: ...

@@ -103,6 +103,7 @@ def _write_predicted(answer: Answer) -> inference_pb2.PredictResponse:
         model=_write_reference(answer),
         outputs=[_write_tensor(name, value) for name, value in answer.activations.items()],
         predictions=map(_write_prediction, answer.labels),
+        digest=answer.version.digest,
     )
 
 
@@ -126,12 +127,14 @@ def _write_activations(answer: Answer) -> inference_pb2.GetActivationsResponse:
         activations=[_write_tensor(name, value) for name, value in answer.activations.items()],
         channels=[_write_tensor(name, value) for name, value in answer.channels.items()],
         predictions=map(_write_prediction, answer.labels),
+        digest=answer.version.digest,
     )
 
 
 def _frame(answer: Answer) -> Frame:
     """Return what stands around the values of a response without channels and labels."""
-    model = inference_pb2.GetActivationsResponse(model=_write_reference(answer)).SerializeToString()
+    digest = answer.version.digest
+    model = inference_pb2.GetActivationsResponse(model=_write_reference(answer), digest=digest).SerializeToString()
     marks = []
     for name, value in answer.activations.items():
         tensor = tensor_pb2.Tensor(name=name, data_type=NAMES[value.dtype], shape=value.shape).SerializeToString()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zarr
@@ -225,13 +226,47 @@ def test_reductions_without_layers_are_wrong_usage(batch: Batch, pictures: Path,
     assert (done.exit_code, "expected --layers" in done.stderr) == (2, True)
 
 
-def test_pictures_that_are_all_none_are_a_failed_job(batch: Batch, tmp_path: Path) -> None:
+def test_pictures_that_are_all_none_are_rows_with_their_reasons(batch: Batch, tmp_path: Path) -> None:
     folder = tmp_path / "none"
     folder.mkdir()
-    (folder / "a.png").write_bytes(b"")
-    done = batch(folder, "--out", tmp_path / "out")
+    for number in range(40):
+        (folder / f"{number}.png").write_bytes(b"")
+    done = batch(folder, "--out", tmp_path / "out", "--layers", "scores")
+    assert done.exit_code == 3
+    assert read_result(tmp_path / "out")["error_code"] == ["INVALID_ARGUMENT"] * 40
+
+
+def test_arrays_for_a_layer_that_is_not_there_are_refused_at_once(batch: Batch, tmp_path: Path) -> None:
+    np.savez(tmp_path / "wrong.npz", flta=np.zeros((3, SIDE * SIDE), np.float32))
+    done = batch(tmp_path / "wrong.npz", "--out", tmp_path / "out", "--layers", "scores")
     assert done.exit_code == 1
-    assert "none of the first 1 rows has an answer; the first: INVALID_ARGUMENT" in done.stderr
+    assert "unknown layer 'flta', of which the source has arrays" in done.stderr
+
+
+@pytest.mark.parametrize("format_name", ["npz", "zarr"])
+def test_a_result_of_another_format_is_left_as_it_is(
+    batch: Batch, pictures: Path, tmp_path: Path, format_name: str
+) -> None:
+    batch(pictures, "--out", tmp_path / "out", "--layers", "scores")
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert batch(pictures, "--out", tmp_path / "out", "--layers", "scores", "--format", format_name).exit_code == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before
+
+
+def test_a_place_that_is_refused_is_left_as_it_is(batch: Batch, pictures: Path) -> None:
+    before = sorted(pictures.iterdir())
+    assert batch(pictures, "--out", pictures).exit_code == 1
+    assert sorted(pictures.iterdir()) == before
+
+
+def test_a_table_whose_result_lies_beneath_it_can_be_gone_on_with(batch: Batch, pictures: Path, tmp_path: Path) -> None:
+    table = pa.table({"image": [path.read_bytes() for path in sorted(pictures.iterdir())]})
+    (tmp_path / "table").mkdir()
+    pq.write_table(table, tmp_path / "table" / "pictures.parquet")
+    flags = [tmp_path / "table", "--out", tmp_path / "table" / "out", "--layers", "scores"]
+    assert batch(*flags).exit_code == 0
+    done = batch(*flags)
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "nothing was left to do")
 
 
 def test_a_server_that_is_not_there_is_a_failed_job(pictures: Path, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Zarr:
         place.make()
         data = _data(place)
         if not data.exists("zarr.json"):
+            if others := data.list():
+                raise InvalidArgument(f"{data.where}: expected a Zarr group or nothing; it holds {others[0]}")
             _forget(place)
             with _explained(data):
                 zarr.create_group(_store(data), zarr_format=3, attributes={_ATTRIBUTE: {"fingerprint": fingerprint}})

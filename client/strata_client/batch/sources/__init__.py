@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from strata_client.batch.job import MANIFEST
 from strata_client.batch.rows import Source
 from strata_client.batch.sources import arrays, lists, tars
 from strata_client.batch.sources.keys import write_key
@@ -72,19 +73,27 @@ class _Names:
 def _open_folder(store: Store, folder: str, pattern: str, names: _Names) -> Source:
     skipped: Mapping[str, int] = {_TABLE: 1}
     if names == _Names("", ""):
-        found = open_pictures(store, folder, pattern)
-        if found.count:
-            return found
-        found.close()
-        skipped = found.skipped
+        pictures = open_pictures(store, folder, pattern)
+        if pictures.count:
+            return pictures
+        pictures.close()
+        skipped = pictures.skipped
     if _TABLE not in skipped:
         raise explain_missing(store.name(folder), skipped)
     wanted = Wanted((_TABLE,), pattern)
-    paths = sorted(path for path, _ in store.find(folder, wanted))
+    found = sorted(path for path, _ in store.find(folder, wanted))
+    start = f"{folder.rstrip('/')}/"
+    results = _find_results(store, start, found)
+    paths = [path for path in found if not path.startswith(results)]
     if not paths:
         names.refuse(store.name(folder))
-    start = f"{folder.rstrip('/')}/"
     return _open_tables(store, [(start + path, f"{write_key(path)}:") for path in paths], names, wanted.skipped)
+
+
+def _find_results(store: Store, start: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders beneath that hold a result of a batch, perhaps of the very job that is being gone on with."""
+    beneath = {path[: at + 1] for path in paths for at, letter in enumerate(path) if letter == "/"}
+    return tuple(sorted(each for each in beneath if store.is_file(f"{start}{each}{MANIFEST}")))
 
 
 def _open_file(store: Store, path: str, names: _Names) -> Source:

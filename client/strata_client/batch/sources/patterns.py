@@ -27,6 +27,10 @@ def split_pattern(path: str) -> tuple[str, str]:
     return "/".join(names[:first]) + "/", "/".join(names[first:])
 
 
+FOLDER_LINK = "links to folders"
+"""Stands among the endings of what is left out."""
+
+
 class Wanted:
     """Chooses files, and counts those that it leaves.
 
@@ -63,6 +67,10 @@ class Wanted:
             return True
         self._skip(ending)
         return False
+
+    def leave_link(self) -> None:
+        """Count a link to a folder, which is not followed: it may lead round in a circle."""
+        self.skipped[FOLDER_LINK] += 1
 
     def _skip(self, ending: str) -> None:
         is_known = ending in self.skipped or len(self.skipped) < _MOST_ENDINGS

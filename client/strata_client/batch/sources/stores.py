@@ -168,8 +168,17 @@ def _walk(folder: str, prefix: str, wanted: Wanted, depth: int) -> Iterator[tupl
             if entry.is_dir(follow_symlinks=False):
                 if wanted.enters(name, depth):
                     yield from _walk(entry.path, f"{prefix}{name}/", wanted, depth + 1)
+            elif _leads_to_folder(entry):
+                wanted.leave_link()
             elif wanted.takes(prefix + name) and (size := _measure(entry)) is not None:
                 yield prefix + name, size
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:  # it leads round in a circle
+        return False
 
 
 def _measure(entry: os.DirEntry[str]) -> int | None:
