@@ -1,6 +1,10 @@
 """The command strata: one module for each of its commands."""
 
+import os
 import sys
+
+# gRPC reads this when it is imported. Its own log would stand beside the one line that says what is wrong.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 try:
     from strata_client.cli.commands import main

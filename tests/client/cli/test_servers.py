@@ -1,3 +1,5 @@
+import json
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -8,6 +10,7 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner, Result
+from processes import BIN
 from strata.v1 import catalog_pb2_grpc
 from strata.v1.catalog_pb2 import ListModelsResponse
 from strata_client.cli import main
@@ -87,6 +90,18 @@ def test_a_server_that_is_not_the_one_named_is_not_asked(guarded: Guarded) -> No
     done = ask(guarded, *guarded.name("ca", "cert", "key"))
     assert (done.exit_code, done.stdout) == (4, "")
     assert done.stderr.startswith(f"strata: no server answers at {guarded.address}: ")
+
+
+def test_grpc_itself_says_nothing_of_a_handshake_that_failed(guarded: Guarded) -> None:
+    done = subprocess.run(
+        [BIN / "strata", "models", "--server", guarded.address, "--tls", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    (line,) = done.stderr.splitlines()
+    assert json.loads(line)["error"]["code"] == "UNAVAILABLE"
 
 
 @pytest.mark.parametrize("content", [b"", b"two words", b"line\nline", "kr\u00e4he".encode(), b"a\0b", b"x" * 2**17])
