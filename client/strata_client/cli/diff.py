@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     "--tolerance",
     default=1e-3,
     show_default=True,
-    type=click.FloatRange(min=0, max=1e300),
+    type=options.Number(0, 1e300),
     metavar="SHARE",
     help="By how much of its largest magnitude in A a layer may differ.",
 )

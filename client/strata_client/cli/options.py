@@ -1,12 +1,14 @@
 """Options that commands share."""
 
 import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from strata_client import _addresses
 from strata_client.cli import suggestions
 from strata_client.cli.exits import explain
 from strata_client.cli.help import CONNECTION, Option
@@ -17,6 +19,28 @@ if TYPE_CHECKING:
     from strata_client.reductions import Reduction
 
 _Command = Callable[..., None]
+
+_LONGEST_S = 1e8  # what a client takes
+
+
+class Number(click.FloatRange):
+    """A number in a range, in which NaN is not, although it is neither too small nor too large."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or refuse it as wrong usage."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"expected a number; received {value}", param, ctx)
+        return number
+
+
+def _check_addresses(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        _addresses.parse(value)
+    except InvalidArgument as error:
+        raise click.BadParameter(explain(error)) from error
+    return value
+
 
 option = functools.partial(click.option, cls=Option)
 _connection = functools.partial(option, section=CONNECTION)
@@ -30,6 +54,7 @@ _CONNECTION = (
         show_default=True,
         show_envvar=True,
         metavar="HOST:PORT,...",
+        callback=_check_addresses,
         help="The server's gRPC port; several share the work.",
     ),
     _connection(
@@ -37,7 +62,7 @@ _CONNECTION = (
         "timeout_s",
         default=30.0,
         show_default="30",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(0, _LONGEST_S, min_open=True),
         metavar="SECONDS",
         help="Longest wait for an answer.",
     ),

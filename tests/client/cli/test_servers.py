@@ -120,7 +120,6 @@ def test_what_is_no_token_is_named_and_not_shown(tmp_path: Path, content: bytes)
         (["--ca", "/none.pem"], "/none.pem: No such file or directory"),
         (["--token-file", "/none"], "/none: No such file or directory"),
         (["--server", "10.1.2.3:8001"], "token: expected tls on the way to 10.1.2.3:8001"),
-        (["--server", ""], "address: expected HOST:PORT"),
     ],
 )
 def test_what_cannot_open_a_server_is_one_line(arguments: list[str], text: str) -> None:
