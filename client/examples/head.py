@@ -10,19 +10,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import strata_client
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn import linear_model, model_selection, pipeline, preprocessing
 
 
-def try_head(features: npt.NDArray[np.float32], labels: list[str]) -> float:
+def try_head(features: np.typing.NDArray[np.float32], labels: list[str]) -> float:
     """Return the share of held-out pictures that a head learned from the others gets right."""
-    learned, held_out, answers, wanted = train_test_split(features, labels, stratify=labels, random_state=0)
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(learned, answers)
-    return float(head.score(held_out, wanted))
+    known, others, answers, wanted = model_selection.train_test_split(features, labels, stratify=labels, random_state=0)
+    head = pipeline.make_pipeline(preprocessing.StandardScaler(), linear_model.LogisticRegression(max_iter=1000))
+    return float(head.fit(known, answers).score(others, wanted))
 
 
 def plot(right: dict[str, float], file: Path) -> None:
@@ -44,7 +40,7 @@ def main() -> None:
     parser.add_argument("--layers", default="dense1", metavar="A,B", help="a head is trained on each of them")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw how many are right")
     asked = parser.parse_args()
-    files = sorted(asked.folder.glob("*/*.png"))
+    files = sorted(asked.folder.glob("*/*.png")) or parser.error(f"{asked.folder}: expected folders with PNG files")
     labels = [file.parent.name for file in files]
     with strata_client.Client(asked.server) as client:
         found = client.activations(files, asked.layers.split(","))
@@ -57,4 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (strata_client.StrataError, OSError) as error:
+        raise SystemExit(str(error)) from error

@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE")
     asked = parser.parse_args()
     others = [file for file in sorted(asked.folder.rglob("*.png")) if not file.samefile(asked.query)]
+    if not others:
+        parser.error(f"{asked.folder}: expected a folder with other PNG files; received none")
     with strata_client.Client(asked.server) as client:
         found = client.activations([asked.query, *others], [asked.layer], model=asked.model, reduce=asked.reduce)
     features = found[asked.layer].reshape(1 + len(others), -1).astype(float)
@@ -51,4 +53,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (strata_client.StrataError, OSError) as error:
+        raise SystemExit(str(error)) from error

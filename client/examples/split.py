@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="round the activation to float16 on its way")
     asked = parser.parse_args()
     pictures = sorted(asked.folder.glob("*.png"))
+    if not pictures:
+        parser.error(f"{asked.folder}: expected a folder with PNG files; received none")
     with strata_client.Client(asked.a) as a, strata_client.Client(asked.b) as b:
         model = a.describe(asked.model)
         if b.describe(model.reference).digest != model.digest:
@@ -42,4 +44,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (strata_client.StrataError, OSError) as error:
+        raise SystemExit(str(error)) from error

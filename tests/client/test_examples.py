@@ -66,7 +66,7 @@ def test_pictures_of_the_same_kind_have_not_drifted(shell: Shell) -> None:
 
 def test_pictures_with_less_light_have_drifted_and_are_an_exit_code(shell: Shell) -> None:
     *table, drift, exit_code = shell.run(f'{command_of("drift.py")} || echo "exit code $?"').splitlines()
-    assert exit_code == "exit code 1"
+    assert exit_code == "exit code 3"
     assert drift.endswith("past 0.2")
     assert float(find_drift(drift)) > 0.5
     means = [float(line.split()[1]) for line in table[1:]]
@@ -82,9 +82,33 @@ def find_drift(printed: str) -> str:
     return found[1]
 
 
-def test_a_set_without_pictures_is_not_within_the_limit(shell: Shell, tmp_path: Path) -> None:
-    command = f"python ../client/examples/drift.py pictures/monday {tmp_path} 2>/dev/null || echo failed"
-    assert shell.run(command).splitlines()[-1] == "failed"
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [
+        ("drift.py pictures/monday nothing", "nothing"),
+        ("drift.py pictures/digits pictures/monday", "pictures/digits"),
+        ("neighbors.py pictures/digits/7/000.png nothing", "nothing"),
+        ("head.py pictures/monday", "pictures/monday"),
+        ("split.py nothing", "nothing"),
+    ],
+)
+def test_a_folder_without_pictures_is_wrong_usage(shell: Shell, command: str, folder: str) -> None:
+    printed = shell.run(f'python ../client/examples/{command} 2>&1 || echo "exit code $?"').splitlines()
+    assert f"error: {folder}: expected" in printed[-2]
+    assert printed[-1] == "exit code 2"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "drift.py pictures/monday pictures/tuesday --layer pool",
+        "neighbors.py pictures/digits/7/000.png pictures/digits --layer pool",
+        "split.py pictures/monday --layer pool --a localhost:8001 --b localhost:8001",
+    ],
+)
+def test_what_the_server_refuses_is_one_line_and_not_the_exit_code_of_drift(shell: Shell, command: str) -> None:
+    printed = shell.run(f'python ../client/examples/{command} 2>&1 || echo "exit code $?"').splitlines()
+    assert printed == ["model digits: unknown layer 'pool'; nearest: 'pool2', 'pool1'", "exit code 1"]
 
 
 @pytest.mark.parametrize(
