@@ -1,6 +1,7 @@
 """How a command ends: its exit code, and what it says of an error, to people or to machines."""
 
 import json
+import re
 from enum import IntEnum
 from typing import Any
 
@@ -31,6 +32,13 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "Interrupted by Ctrl-C.",
     ExitCode.UNREAD: "What read the output, such as head, wanted no more.",
 }
+
+# In gRPC's words: a server is not who it should be, or does not encrypt. What the server itself refuses, such as a
+# caller that does not encrypt, is a closed connection here, as it is where a server stops.
+_NEVER = re.compile(
+    "no server answers at .*: "
+    "(CERTIFICATE_VERIFY_FAILED: .*|WRONG_VERSION_NUMBER: .*|Hostname Verification Check failed.*)"
+)
 
 JSON_KEY = "strata_client.json"
 """Where a context's `meta` says that the caller is a machine."""
@@ -79,4 +87,9 @@ def may_pass(error: Exception) -> bool:
     """Say whether the same request may be answered later."""
     if isinstance(error, ResourceExhausted):
         return error.retry_after_s is not None
-    return isinstance(error, Unavailable | DeadlineExceeded)
+    return isinstance(error, DeadlineExceeded) or (isinstance(error, Unavailable) and not is_mismatch(str(error)))
+
+
+def is_mismatch(text: str) -> bool:
+    """Say whether the reason why nobody answers is one that lasts: certificates or a name that do not fit."""
+    return _NEVER.fullmatch(text) is not None

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from strata_client.cli import options
+from strata_client.cli import exits, options
 from strata_client.cli.exits import ExitCode
 from strata_client.cli.help import Command
 from strata_client.cli.servers import Server
@@ -48,5 +48,6 @@ def _judge(found: "Health") -> ExitCode:
         return ExitCode.DONE
     from strata_client.health import NOT_SERVING, SERVING
 
-    answered = {SERVING, NOT_SERVING} & set(found.servers.values())
-    return ExitCode.FAILED if answered else ExitCode.RETRY
+    states = found.servers.values()
+    answered = {SERVING, NOT_SERVING} & set(states)
+    return ExitCode.FAILED if answered or all(map(exits.is_mismatch, states)) else ExitCode.RETRY

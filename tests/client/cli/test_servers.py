@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trustme
 from click.testing import CliRunner, Result
-from processes import BIN
+from processes import BIN, ServerProcess
 from strata.v1 import catalog_pb2_grpc
 from strata.v1.catalog_pb2 import ListModelsResponse
 from strata_client.cli import main
@@ -86,10 +86,32 @@ def test_a_token_in_a_file_goes_before_the_one_in_the_environment(guarded: Guard
     assert guarded.tokens[-1] == "Bearer other"
 
 
-def test_a_server_that_is_not_the_one_named_is_not_asked(guarded: Guarded) -> None:
-    done = ask(guarded, *guarded.name("ca", "cert", "key"))
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["ca"], "Hostname Verification Check failed"),
+        ([], "CERTIFICATE_VERIFY_FAILED"),
+    ],
+)
+def test_a_server_that_is_not_the_one_named_is_not_asked_and_will_not_be_later(
+    guarded: Guarded, options: list[str], reason: str
+) -> None:
+    done = ask(guarded, "--tls", *guarded.name(*options))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"strata: no server answers at {guarded.address}: {reason}")
+
+
+@pytest.mark.parametrize("command", ["models", "health"])
+def test_a_server_that_does_not_encrypt_will_not_do_so_later(tiny: ServerProcess, command: str) -> None:
+    done = CliRunner().invoke(main, [command, "--server", tiny.grpc, "--tls"])
+    assert done.exit_code == 1
+    assert f"no server answers at {tiny.grpc}: WRONG_VERSION_NUMBER" in done.output
+
+
+def test_a_connection_that_the_server_closes_may_be_worth_another_try(guarded: Guarded) -> None:
+    done = ask(guarded)  # without TLS
     assert (done.exit_code, done.stdout) == (4, "")
-    assert done.stderr.startswith(f"strata: no server answers at {guarded.address}: ")
+    assert done.stderr == f"strata: no server answers at {guarded.address}: Socket closed\n"
 
 
 def test_grpc_itself_says_nothing_of_a_handshake_that_failed(guarded: Guarded) -> None:
