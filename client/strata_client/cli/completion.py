@@ -13,6 +13,7 @@ from click.shell_completion import (
     add_completion_class,
 )
 
+from strata_client.cli import options
 from strata_client.cli.help import Command
 
 
@@ -81,8 +82,9 @@ add_completion_class(_Bash)  # in place of click's own
 
 @click.command(cls=Command)
 @click.argument("shell", type=click.Choice(tuple(_SHELLS)))
+@options.json_option
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+def completion(ctx: click.Context, shell: str, *, as_json: bool) -> None:
     """Print a script with which a shell completes what is typed.
 
     \b
@@ -93,5 +95,10 @@ def completion(ctx: click.Context, shell: str) -> None:
     It knows commands, options and files, and the models and layers of the server that the line names, or
     $STRATA_SERVER; one that does not answer within half a second adds none.
     """  # noqa: D301 - click's mark of lines that stay as they are
-    script = _SHELLS[shell](ctx.find_root().command, {}, "strata", "_STRATA_COMPLETE")
-    click.echo(script.source(), nl=False)
+    script = _SHELLS[shell](ctx.find_root().command, {}, "strata", "_STRATA_COMPLETE").source()
+    if as_json:
+        from strata_client import documents
+
+        documents.show({"shell": shell, "script": script})
+        return
+    click.echo(script, nl=False)

@@ -82,7 +82,7 @@ _MODEL = option(
     shell_complete=suggestions.suggest_models,
     help="The model; not needed where there is one. VERSION is a number or a label; without it, the newest.",
 )
-_JSON = option("--json", "as_json", is_flag=True, help="Print one JSON document; an error is one too.")
+json_option = option("--json", "as_json", is_flag=True, help="Print one JSON document; an error is one too.")
 
 
 def with_model(command: _Command) -> _Command:
@@ -97,7 +97,7 @@ def with_server(command: _Command) -> _Command:
     def ask(**options: Any) -> None:
         command(server=Server.take(options), **options)
 
-    for option in (*reversed(_CONNECTION), _JSON):
+    for option in (*reversed(_CONNECTION), json_option):
         ask = option(ask)
     return ask
 

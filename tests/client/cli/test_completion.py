@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -118,3 +119,5 @@ def test_the_script_of_a_shell_asks_the_command(shell: str) -> None:
     done = CliRunner().invoke(main, ["completion", shell])
     assert done.exit_code == 0
     assert f"_STRATA_COMPLETE={shell}_complete" in done.output
+    document = json.loads(CliRunner().invoke(main, ["completion", shell, "--json"]).output)
+    assert document == {"shell": shell, "script": done.output}

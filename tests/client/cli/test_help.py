@@ -17,6 +17,11 @@ def test_every_command_explains_itself_within_the_terminal(command: str, columns
     assert max(map(len, done.output.splitlines())) <= columns
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_speaks_to_machines(command: str) -> None:
+    assert "  --json  " in CliRunner().invoke(main, [command, "--help"]).output
+
+
 @pytest.mark.parametrize("command", sorted({*COMMANDS} - {"completion"}))
 def test_options_of_the_connection_stand_behind_those_of_the_command(command: str) -> None:
     page = CliRunner().invoke(main, [command, "--help"]).output
