@@ -69,7 +69,7 @@ def _silence_output() -> None:
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="For example: strata activations seven.png --layers conv1,pool1 --plot out.png",
+    epilog="For example: strata activations seven.png --layers conv1 --plot out.png",
 )
 @click.version_option(package_name="strata-client", prog_name="strata")
 def main() -> None:

@@ -1,9 +1,12 @@
+import os
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from processes import BIN
 from strata_client.cli import main
+from terminals import show
 
 README = Path(__file__).parents[3] / "client" / "README.md"
 COMMANDS = list(main.commands)
@@ -15,6 +18,11 @@ def test_every_command_explains_itself_within_the_terminal(command: str, columns
     done = CliRunner().invoke(main, [*command.split(), "--help"], terminal_width=columns)
     assert (done.exit_code, done.output.startswith("Usage: main")) == (0, True)
     assert max(map(len, done.output.splitlines())) <= columns
+
+
+def test_the_example_can_be_copied_from_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    shown = show([BIN / "strata", "--help"], {"PATH": os.defpath, "HOME": str(tmp_path)})
+    assert "  For example: strata activations seven.png --layers conv1 --plot out.png\r\n" in shown
 
 
 @pytest.mark.parametrize("command", COMMANDS)
