@@ -157,15 +157,23 @@ def show_layers(screen: Screen, description: Description) -> None:
     """Show the catalog of a model, with totals."""
     screen.say(_headline(description))
     columns = _fit(screen, _list_layers(description))
+    for name in ("multiply-\nadds>", "parameters>", "kind"):
+        if _narrowest(_arrange_layers(screen, columns)) > screen.width:
+            columns.pop(name, None)
+    screen.show(_arrange_layers(screen, columns))
+
+
+def _arrange_layers(screen: Screen, columns: Mapping[str, list[_Cell]]) -> Table:
     table = screen.table()
     _add_columns(table, *columns)
     *rows, total = zip(*columns.values(), strict=True)
     for row in rows:
         table.add_row(*row)
-    if not screen.is_plain:
-        table.add_section()
-    table.add_row(*total, style="bold")
-    screen.show(table)
+    if any(total[1:]):
+        if not screen.is_plain:
+            table.add_section()
+        table.add_row(*total, style="bold")
+    return table
 
 
 def _list_layers(description: Description) -> dict[str, list[_Cell]]:

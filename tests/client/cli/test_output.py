@@ -88,8 +88,10 @@ def test_a_pipe_has_color_where_it_is_forced(
     assert (GREEN in done.stdout) == is_green
 
 
-def test_layers_fit_the_terminal(tiny: ServerProcess) -> None:
-    shown = show([BIN / "strata", "layers", "--server", tiny.grpc], {**ENVIRONMENT, "TERM": "xterm"}, columns=60)
+@pytest.mark.parametrize("columns", [60, 50, 40, 25])
+def test_layers_fit_the_terminal(tiny: ServerProcess, columns: int) -> None:
+    shown = show([BIN / "strata", "layers", "--server", tiny.grpc], {**ENVIRONMENT, "TERM": "xterm"}, columns)
     table = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()[1:]
     assert "predictions" in shown
-    assert max(map(len, table)) <= 60
+    assert max(map(len, table)) <= columns
+    assert ("total" in shown) == (columns > 40)  # of no figures there is none
