@@ -37,6 +37,7 @@ async def stream(
         while not course.is_done:
             changed.clear()
             await intake.offer(course)
+            wire.receive()  # what came while the caller was elsewhere is not late
             await wire.send()
             wire.receive()
             if course.is_ready:

@@ -158,6 +158,7 @@ def stream(
         while not course.is_done:
             if course.wants_more:
                 offer_next(course, inputs)
+            wire.receive(0)  # what came while the caller was elsewhere is not late
             wire.send()
             wire.receive(0)
             if course.is_ready:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, aclosing
@@ -295,6 +296,54 @@ def test_an_answer_that_does_not_come_in_time_is_an_error_in_its_place(peer: Pee
     assert labels([first, second]) == ["0", "DeadlineExceeded"]
     assert isinstance(second, DeadlineExceeded)
     assert str(second) == "no answer within 0.3 s"
+
+
+def counted(answers: threading.Semaphore) -> Callable[[Requests, Any], Iterator[StreamResponse]]:
+    """Answer everything, and count."""
+
+    def serve(requests: Requests, _: Any) -> Iterator[StreamResponse]:
+        for request in requests:
+            yield answer(request)
+            answers.release()  # gRPC asks for the next one when this one is on its way
+
+    return serve
+
+
+SHORT_S = 0.5
+
+
+def dawdle(answers: threading.Semaphore) -> None:
+    """Do something else until two answers were given, and longer than a request may take."""
+    began = time.monotonic()
+    for _ in range(2):
+        assert answers.acquire(timeout=20)
+    wait_until(lambda: time.monotonic() > began + 1.5 * SHORT_S)
+
+
+def test_what_was_answered_while_the_caller_did_something_else_is_not_late(peer: Peer) -> None:
+    def slow() -> Iterator[npt.NDArray[np.float32]]:
+        yield from numbered(2)
+        dawdle(answers)
+        yield from numbered(1)
+
+    answers = threading.Semaphore(0)
+    with peer({"Stream": counted(answers)}) as address, Client(address) as client:
+        assert labels(list(client.stream(slow(), timeout_s=SHORT_S))) == ["0", "1", "0"]
+
+
+def test_what_was_answered_while_a_task_did_something_else_is_not_late(peer: Peer) -> None:
+    async def ask(address: str) -> list[Any]:
+        found = []
+        async with AsyncClient(address) as client:
+            async for each in client.stream(numbered(3), window=2, timeout_s=SHORT_S):
+                if not found:
+                    await asyncio.to_thread(dawdle, answers)
+                found.append(each)
+        return found
+
+    answers = threading.Semaphore(0)
+    with peer({"Stream": counted(answers)}) as address:
+        assert labels(asyncio.run(ask(address))) == ["0", "1", "2"]
 
 
 def test_leaving_the_loop_ends_the_call_and_leaves_no_thread(peer: Peer) -> None:
