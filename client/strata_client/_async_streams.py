@@ -132,6 +132,8 @@ class _TaskWire(Wire[Answer]):
 
     async def send(self) -> None:
         """Send what is to be sent now, on a new line if need be."""
+        if reason := self.leave():
+            await self.close(reason)
         for request in self._course.take_due(monotonic()):
             if self._line is None or not self.is_open:
                 await self.close()
@@ -143,10 +145,11 @@ class _TaskWire(Wire[Answer]):
         while self._came:
             self.take(self._came.popleft())
 
-    async def close(self) -> None:
+    async def close(self, reason: StrataError | None = None) -> None:
         """End the line."""
         if self._line is not None:
-            await self._line.close()
+            await self._line.close(reason)
+            self._line = None
 
     def _note(self, mark: Mark) -> None:
         self._came.append(mark)

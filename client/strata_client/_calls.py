@@ -87,8 +87,8 @@ class Line(Protocol):
         """Send a message, without waiting; nothing happens on a line that has ended."""
         ...
 
-    def close(self) -> None:
-        """End it, and what belongs to it."""
+    def close(self, reason: StrataError | None = None) -> None:
+        """End it, and what belongs to it; the reason is noted of its connection."""
         ...
 
 
@@ -137,8 +137,8 @@ class AsyncLine(Protocol):
         """Send a message, without waiting; nothing happens on a line that has ended."""
         ...
 
-    def close(self) -> Awaitable[None]:
-        """End it, and what belongs to it."""
+    def close(self, reason: StrataError | None = None) -> Awaitable[None]:
+        """End it, and what belongs to it; the reason is noted of its connection."""
         ...
 
 

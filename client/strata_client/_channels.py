@@ -131,14 +131,14 @@ class Channels:
             error = translate(failure, connection.address.name, timeout_s)
             raise error from failure
         finally:
-            self._connections.give_back(connection, error)
+            self._connections.give_back(connection, error, timeout_s)
         return answer
 
     def begin(self, path: str, take: Take, timeout_s: float) -> Line:
         """Begin a call of a method that streams."""
         metadata = self._introduce()
         connection = self._connections.take()
-        end = partial(self._connections.give_back, connection)
+        end = partial(self._connections.give_back, connection, timeout_s=timeout_s)
         return ThreadLine(connection, path, metadata, Ends(take, end, timeout_s))
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class AsyncChannels:
             error = translate(failure, connection.address.name, timeout_s)
             raise error from failure
         finally:
-            connections.give_back(connection, error)
+            connections.give_back(connection, error, timeout_s)
         return answer
 
     def begin(self, path: str, take: Take, timeout_s: float) -> AsyncLine:
@@ -183,7 +183,8 @@ class AsyncChannels:
         connections = self._enter()
         metadata = self._route.introduce()
         connection = connections.take()
-        return TaskLine(connection, path, metadata, Ends(take, partial(connections.give_back, connection), timeout_s))
+        end = partial(connections.give_back, connection, timeout_s=timeout_s)
+        return TaskLine(connection, path, metadata, Ends(take, end, timeout_s))
 
     async def close(self) -> None:
         """End all calls with Cancelled, those that come later as well."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
-from strata_client.errors import Cancelled, ResourceExhausted, StrataError, Unavailable
+from strata_client.errors import Cancelled, DeadlineExceeded, ResourceExhausted, StrataError, Unavailable
 
 # How long an address at which nobody answered is passed over: doubled each time, as long as another one is left.
 _FIRST_REST_S = 0.2
@@ -88,8 +88,8 @@ class Connections(Generic[Channel]):
             connection.address.turn = next(self._turns)
         return connection
 
-    def give_back(self, connection: Connection[Channel], error: StrataError | None) -> None:
-        """Take a connection back, and note how its call ended."""
+    def give_back(self, connection: Connection[Channel], error: StrataError | None, timeout_s: float = 0.0) -> None:
+        """Take a connection back, and note how its call ended; where it was too late, after how long."""
         with self._lock:
             connection.calls -= 1
             address = connection.address
@@ -97,11 +97,13 @@ class Connections(Generic[Channel]):
                 connection.failed = address.failures = 0
                 address.rests_until = 0.0
                 return
-            connection.failed = int(isinstance(error, Unavailable | ResourceExhausted))
+            connection.failed = int(isinstance(error, Unavailable | ResourceExhausted | DeadlineExceeded))
             now = time.monotonic()
             # Calls that were under way together fail together, and count once.
-            if isinstance(error, Unavailable) and now >= address.rests_until:
-                address.rests_until = now + min(_LONGEST_REST_S, _FIRST_REST_S * 2 ** min(address.failures, 20))
+            if isinstance(error, Unavailable | DeadlineExceeded) and now >= address.rests_until:
+                rest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2 ** min(address.failures, 20))
+                # Who hangs costs each caller a whole timeout, who is away almost nothing.
+                address.rests_until = now + (max(rest_s, timeout_s) if isinstance(error, DeadlineExceeded) else rest_s)
                 address.failures += 1
 
     def close(self) -> list[Channel]:

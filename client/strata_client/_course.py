@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from strata.v1.inference_pb2 import StreamRequest, StreamResponse
 
-from strata_client.errors import DeadlineExceeded, InvalidArgument, StrataError
+from strata_client.errors import DeadlineExceeded, InvalidArgument, StrataError, Unavailable
 
 # How many more may be on their way for each answer: a window of 64 is whole again after 500 of them.
 _GROWTH = 1 / 8
@@ -77,6 +77,8 @@ class Course(Generic[Inputs, Answer]):
         breaks every call breaks it alone, and who refuses the call itself is heard. Half as many for each that a
         server had no room for."""
         self._on_way = 0
+        self._quiet_since = 0.0
+        """When something came last, or was first sent that something may come to."""
         self._given = self._count = 0
         self._is_over = False
         self._error: Exception | None = None
@@ -132,13 +134,31 @@ class Course(Generic[Inputs, Answer]):
         if self._error:
             raise self._error
 
+    def leave(self, now: float) -> StrataError | None:
+        """Give up the call where a request is late and nothing at all has come for as long as it may take.
+
+        Returns:
+            Why, where it is given up: what is on its way and not late goes again, on another one.
+        """
+        first = next(iter(self._asked.values()), None)
+        is_late = first is not None and first.is_sent and first.until <= now
+        if not is_late or self._quiet_since + self._timeout_s > now:
+            return None
+        self._expire(now)
+        late = self._write_late()
+        self.lose(Unavailable(), now, late)
+        return late
+
     def take_due(self, now: float) -> list[StreamRequest]:
         """Return the requests that are to be sent now."""
         self._expire(now)
         due: list[StreamRequest] = []
         while self._waiting and self._waiting[0][0] <= now and self._may_send:
-            asked = self._asked.get(str(heapq.heappop(self._waiting)[1]))
+            since, number = heapq.heappop(self._waiting)
+            asked = self._asked.get(str(number))
             if asked:
+                if not self._on_way:
+                    self._quiet_since = max(self._quiet_since, since)
                 asked.sent += 1
                 self._move(asked, is_sent=True)
                 asked.request.timeout_us = max(1, round((asked.until - now) * 1e6))
@@ -162,6 +182,7 @@ class Course(Generic[Inputs, Answer]):
 
     def receive(self, response: StreamResponse, now: float) -> None:
         """Take what came; a response to what nobody waits for any more is passed over."""
+        self._quiet_since = now
         asked = self._asked.get(response.id)
         if not asked:
             return
@@ -173,15 +194,21 @@ class Course(Generic[Inputs, Answer]):
             self._fail(asked, error, now, wait_s)
         self._pace = min(self._window, self._pace + _GROWTH) if wait_s is None else max(1.0, self._pace / 2)
 
-    def lose(self, error: StrataError, now: float) -> None:
-        """Take that the call has ended: nothing comes to what is on its way."""
+    def lose(self, error: StrataError, now: float, outcome: StrataError | None = None) -> None:
+        """Take that the call has ended: nothing comes to what is on its way.
+
+        Args:
+            error: decides what is sent again.
+            now: the time.
+            outcome: that of what is not; None for the error.
+        """
         self._pace = 1.0
         waits = [(asked, self._repeat(error, asked.sent)) for asked in self._asked.values() if asked.is_sent]
         # One wait for all of them, that of the first: they go in their order.
         wait_s = next((each for _, each in waits if each is not None), 0.0)
         self._resumes_at = now + wait_s
         for asked, each in waits:
-            self._fail(asked, error, now, None if each is None else wait_s)
+            self._fail(asked, outcome or error, now, None if each is None else wait_s)
         self._waiting = [(max(time, self._resumes_at), number) for time, number in self._waiting]
         heapq.heapify(self._waiting)
 
@@ -201,4 +228,7 @@ class Course(Generic[Inputs, Answer]):
     def _expire(self, now: float) -> None:
         """Give up what is late: it was asked first, for all may take as long."""
         while self._asked and (first := next(iter(self._asked.values()))).until <= now:
-            self._settle(first, DeadlineExceeded(f"no answer within {self._timeout_s:g} s"))
+            self._settle(first, self._write_late())
+
+    def _write_late(self) -> DeadlineExceeded:
+        return DeadlineExceeded(f"no answer within {self._timeout_s:g} s")

@@ -113,7 +113,7 @@ class _Calls:
         else:
             self._take(answer)
 
-    def close(self) -> None:
+    def close(self, reason: StrataError | None = None) -> None:
         """Do nothing: nothing is under way."""
 
 

@@ -49,6 +49,7 @@ class ThreadLine:
     def __init__(self, connection: Connection[grpc.Channel], path: str, metadata: Metadata, ends: Ends) -> None:
         self._address = connection.address.name
         self._ends = ends
+        self._reason: StrataError | None = None
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         try:
             method: Any = connection.channel.stream_stream(path)
@@ -64,8 +65,9 @@ class ThreadLine:
         """Send a message, without waiting."""
         self._outbox.put(body)
 
-    def close(self) -> None:
+    def close(self, reason: StrataError | None = None) -> None:
         """End it, and its thread."""
+        self._reason = reason
         self._call.cancel()
         self._reader.join()
 
@@ -78,7 +80,7 @@ class ThreadLine:
         except grpc.RpcError as failure:
             error = translate(failure, self._address, self._ends.timeout_s)
         self._outbox.put(None)  # gRPC's thread waits for what is next to be sent
-        self._ends.hang_up(error)
+        self._ends.hang_up(self._reason or error)
 
 
 class TaskLine:
@@ -87,6 +89,7 @@ class TaskLine:
     def __init__(self, connection: Connection[grpc.aio.Channel], path: str, metadata: Metadata, ends: Ends) -> None:
         self._address = connection.address.name
         self._ends = ends
+        self._reason: StrataError | None = None
         self._outbox: asyncio.Queue[bytes | None] = asyncio.Queue()
         method: Any = connection.channel.stream_stream(path)
         self._call = method(self._requests(), metadata=metadata)
@@ -96,8 +99,9 @@ class TaskLine:
         """Send a message, without waiting."""
         self._outbox.put_nowait(body)
 
-    async def close(self) -> None:
+    async def close(self, reason: StrataError | None = None) -> None:
         """End it, and its tasks."""
+        self._reason = reason
         self._call.cancel()
         await asyncio.wait([self._reader])
 
@@ -118,4 +122,4 @@ class TaskLine:
             if isinstance(error, ServerError) and str(error).endswith(_WHILE_SENDING):
                 error = Unavailable(f"{self._address}: the call has ended while something was sent")
         self._outbox.put_nowait(None)
-        self._ends.hang_up(error)
+        self._ends.hang_up(self._reason or error)

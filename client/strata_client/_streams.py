@@ -125,6 +125,13 @@ class Wire(Generic[Answer]):
         """Whether there is a line."""
         return self._key is not None
 
+    def leave(self) -> StrataError | None:
+        """Give up a line on which nothing comes any more; return why, where it is given up."""
+        reason = self._course.leave(monotonic())
+        if reason:
+            self._key = None
+        return reason
+
     def take(self, mark: Mark) -> None:
         """Take a message, or the end of a line.
 
@@ -194,6 +201,8 @@ class _ThreadWire(Wire[Answer]):
 
     def send(self) -> None:
         """Send what is to be sent now, on a new line if need be."""
+        if reason := self.leave():
+            self.close(reason)
         for request in self._course.take_due(monotonic()):
             if self._line is None or not self.is_open:
                 self.close()
@@ -209,10 +218,11 @@ class _ThreadWire(Wire[Answer]):
         except queue.Empty:
             return
 
-    def close(self) -> None:
+    def close(self, reason: StrataError | None = None) -> None:
         """End the line."""
         if self._line is not None:
-            self._line.close()
+            self._line.close(reason)
+            self._line = None
 
 
 _read_response = reads(StreamResponse, lambda response: response)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from artifacts import SIDE, write_artifact
 from processes import serving
-from strata_client import Client, InvalidArgument, ResourceExhausted, StrataError, Unavailable
+from strata_client import Client, DeadlineExceeded, InvalidArgument, ResourceExhausted, StrataError, Unavailable
 from strata_client._connections import Connection, Connections
 from waiting import wait_until
 
@@ -70,7 +70,7 @@ def test_calls_at_the_same_time_are_spread_over_the_addresses() -> None:
     assert len(set(map(id, taken))) == 6
 
 
-@pytest.mark.parametrize("error", [Unavailable(), ResourceExhausted()])
+@pytest.mark.parametrize("error", [Unavailable(), ResourceExhausted(), DeadlineExceeded()])
 def test_after_a_failure_the_next_call_takes_another_connection_to_the_only_address(error: StrataError) -> None:
     connections = connect("a:1", most=2)
     first = connections.take()
@@ -97,6 +97,14 @@ def test_an_address_at_which_nobody_answered_is_passed_over_for_a_growing_while(
     assert rests[-1] > 3 * rests[0]
     end(connections, [connections.take("a:1")], None)
     assert "a:1" in {connections.take().address.name for _ in range(2)}
+
+
+def test_an_address_that_hangs_is_passed_over_for_at_least_as_long_as_it_was_waited_for() -> None:
+    connections = connect("a:1", "b:1")
+    began = time.monotonic()
+    connections.give_back(connections.take("a:1"), DeadlineExceeded(), 30)
+    assert connections._addresses["a:1"].rests_until >= began + 30
+    assert {connections.take().address.name for _ in range(4)} == {"b:1"}
 
 
 def test_where_all_addresses_rest_all_are_asked() -> None:

@@ -167,6 +167,28 @@ def test_a_request_has_the_time_that_is_left_and_is_given_up_when_it_is_over() -
     assert not course.is_waiting
 
 
+def test_a_call_on_which_nothing_comes_is_left_and_what_is_not_late_goes_again() -> None:
+    course = begin()
+    ask(course, 2, now=100)
+    ask(course, 1, now=120)
+    assert course.leave(129) is None
+    assert isinstance(course.leave(130), DeadlineExceeded)
+    assert drain(course) == ["DeadlineExceeded", "DeadlineExceeded"]
+    assert ids(course.take_due(130 + AGAIN_S)) == ["2"]
+    assert course.leave(150) is None  # late as well, but the other call has had less time
+    ask(course, 1, now=151)
+    assert isinstance(course.leave(181), DeadlineExceeded)
+
+
+def test_a_call_on_which_anything_comes_is_kept_when_one_request_is_late() -> None:
+    course = begin()
+    _, second = ask(course, 2, now=100)
+    course.receive(StreamResponse(id=second.id), 101)
+    assert course.leave(130) is None
+    assert course.take_due(130) == []
+    assert drain(course) == ["DeadlineExceeded", "1"]
+
+
 def test_what_would_be_repeated_too_late_is_told_at_once() -> None:
     course = begin()
     (request,) = ask(course, 1)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from artifacts import SIDE, assert_close, tiny_answer, write_artifact
 from processes import ServerProcess, serving
+from strata.v1.catalog_pb2 import ListModelsResponse
 from strata.v1.inference_pb2 import Error, PredictResponse, StreamRequest, StreamResponse
 from strata_client import (
     Activations,
@@ -333,7 +334,7 @@ def test_what_was_answered_while_the_caller_did_something_else_is_not_late(peer:
 
 def test_what_was_answered_while_a_task_did_something_else_is_not_late(peer: Peer) -> None:
     async def ask(address: str) -> list[Any]:
-        found = []
+        found: list[Any] = []
         async with AsyncClient(address) as client:
             async for each in client.stream(numbered(3), window=2, timeout_s=SHORT_S):
                 if not found:
@@ -344,6 +345,49 @@ def test_what_was_answered_while_a_task_did_something_else_is_not_late(peer: Pee
     answers = threading.Semaphore(0)
     with peer({"Stream": counted(answers)}) as address:
         assert labels(asyncio.run(ask(address))) == ["0", "1", "2"]
+
+
+class Hanging:
+    """Answers nothing, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, _: Any, context: grpc.ServicerContext) -> Any:
+        gone = threading.Event()
+        context.add_callback(gone.set)
+        self.calls += 1
+        assert gone.wait(20)
+        return iter(())
+
+
+def list_nothing(*_: Any) -> ListModelsResponse:
+    return ListModelsResponse()
+
+
+def test_a_stream_leaves_a_server_that_hangs_and_calls_pass_it_over(peer: Peer) -> None:
+    hanging, other = Hanging(), {"Stream": Breaking(), "ListModels": list_nothing}
+    with peer({"Stream": hanging, "ListModels": hanging}) as first, peer(other) as second:
+        with Client([first, second], timeout_s=0.6) as client:
+            answers = labels(list(client.stream(numbered(12), window=4)))
+            assert answers == ["DeadlineExceeded"] * 4 + [str(number) for number in range(4, 12)]
+            assert client.models() == []
+        found = asyncio.run(take(AsyncClient([first, second]), numbered(12), window=4, timeout_s=0.6))
+    assert labels(found) == answers
+    assert hanging.calls == 2
+
+
+def test_after_a_call_that_was_too_late_the_next_goes_to_another_server(peer: Peer) -> None:
+    hanging = Hanging()
+    with (
+        peer({"ListModels": hanging}) as first,
+        peer({"ListModels": list_nothing}) as second,
+        Client([first, second]) as client,
+    ):
+        with pytest.raises(DeadlineExceeded):
+            client.models(timeout_s=0.3)
+        assert [client.models() for _ in range(4)] == [[]] * 4
+    assert hanging.calls == 1
 
 
 def test_leaving_the_loop_ends_the_call_and_leaves_no_thread(peer: Peer) -> None:
