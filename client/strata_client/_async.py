@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from strata_client import _async_streams, _chunks, _conversations, _streams, comparison
-from strata_client._calls import AsyncTransport, Call, Conversation, Round, check_timeout, tell
+from strata_client._calls import AsyncTransport, Call, Conversation, Round, Step, check_timeout, tell
 from strata_client._channels import AsyncChannels, Route, Token
+from strata_client._rows import QUICK_BYTES, is_quick
 from strata_client._shared import MAX_MESSAGE_BYTES, Inputs
 from strata_client._streams import WINDOW, Form
 from strata_client.activations import Activations
@@ -27,11 +30,18 @@ from strata_client.security import TLS
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True)
+class _End:
+    """What a conversation has in the place of a step when it is over."""
+
+    value: Any
+
+
 class AsyncClient:
     """Asks as `Client` does, with the same arguments, for tasks of an event loop.
 
     It may be made anywhere, and belongs to the event loop that makes its first call. A task that is cancelled cancels
-    its call. Pictures of an input that is sent in several requests are read beside the loop, any other input in it.
+    its call. Files are read, images compressed, and large arrays copied beside the loop, in threads of its own.
     """
 
     def __init__(
@@ -91,7 +101,8 @@ class AsyncClient:
         self, inputs: Inputs, *, model: str = "", top: int = 5, timeout_s: float | None = None
     ) -> Predictions:
         """Ask as `Client.predict` does."""
-        return await self._hold(_conversations.predict(inputs, model, top, self._limits), timeout_s)
+        conversation = _conversations.predict(inputs, model, top, self._limits)
+        return await self._hold(conversation, timeout_s, is_quick=is_quick(inputs))
 
     async def activations(
         self,
@@ -103,7 +114,8 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> Activations:
         """Ask as `Client.activations` does."""
-        return await self._hold(_conversations.activations(inputs, layers, model, reduce, self._limits), timeout_s)
+        conversation = _conversations.activations(inputs, layers, model, reduce, self._limits)
+        return await self._hold(conversation, timeout_s, is_quick=is_quick(inputs))
 
     @overload
     def stream(
@@ -168,7 +180,7 @@ class AsyncClient:
     ) -> Differences:
         """Ask as `Client.diff` does."""
         conversation = comparison.compare(a, b, inputs, layers=layers, tolerance=tolerance, limits=self._limits)
-        return await self._hold(conversation, timeout_s)
+        return await self._hold(conversation, timeout_s, is_quick=False)
 
     async def versions(self, *, timeout_s: float | None = None) -> list[RepositoryVersion]:
         """Ask as `Client.versions` does."""
@@ -182,27 +194,29 @@ class AsyncClient:
         """Ask as `Client.unload` does."""
         await self._hold(_conversations.unload(model), timeout_s)
 
-    async def _hold(self, conversation: Conversation[_Answer], timeout_s: float | None) -> _Answer:
-        """Hold a conversation to its end."""
+    async def _hold(
+        self, conversation: Conversation[_Answer], timeout_s: float | None, *, is_quick: bool = True
+    ) -> _Answer:
+        """Hold a conversation to its end, beside the loop where it is not quick."""
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
-        try:
-            step = next(conversation)
-            while True:
-                try:
-                    make = self._make(step, timeout_s) if isinstance(step, Call) else self._make_all(step, timeout_s)
-                    answer = await make
-                except StrataError as error:
-                    step = conversation.throw(error)
-                else:
-                    step = conversation.send(answer)
-        except StopIteration as end:
-            value: _Answer = end.value
-            return value
+        step = await _go_on(partial(next, conversation), is_quick=is_quick)
+        while not isinstance(step, _End):
+            turn: Callable[[], Step]
+            try:
+                make = self._make(step, timeout_s) if isinstance(step, Call) else self._make_all(step, timeout_s)
+                turn = partial(conversation.send, await make)
+            except StrataError as error:
+                turn = partial(conversation.throw, error)
+            # Several answers are made one, and are large.
+            step = await _go_on(turn, is_quick=is_quick and isinstance(step, Call))
+        value: _Answer = step.value
+        return value
 
     async def _make(self, call: Call[Any], timeout_s: float) -> Any:
         """Make a call, again if need be, and return its answer or an error that it tolerates."""
         try:
-            return call.read(await self._perform(call, timeout_s))
+            body = await self._perform(call, timeout_s)
+            return call.read(body) if len(body) <= QUICK_BYTES else await asyncio.to_thread(call.read, body)
         except StrataError as error:
             return tell(call, error)
 
@@ -240,3 +254,15 @@ class AsyncClient:
             for _ in range(self._transport.width):
                 tasks.create_task(work())
         return calls.end()
+
+
+async def _go_on(turn: Callable[[], Step], *, is_quick: bool) -> Step | _End:
+    """Return the next step of a conversation."""
+
+    def take() -> Step | _End:
+        try:
+            return turn()
+        except StopIteration as end:  # which no future can hold
+            return _End(end.value)
+
+    return take() if is_quick else await asyncio.to_thread(take)

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 from strata_client._calls import AsyncLine, AsyncTransport
 from strata_client._course import Course
+from strata_client._rows import is_quick
 from strata_client._shared import Inputs
-from strata_client._streams import PATH, Mark, Wire, offer_next
+from strata_client._streams import PATH, Mark, Wire, take_next
 from strata_client.errors import StrataError
 
 Answer = TypeVar("Answer")
@@ -52,6 +53,13 @@ async def stream(
         await wire.close()
 
 
+async def _offer(course: Course[Inputs, Answer], item: Inputs) -> None:
+    if is_quick(item):
+        course.offer(item, monotonic())
+    else:
+        await asyncio.to_thread(course.offer, item, monotonic())
+
+
 class Intake:
     """Takes inputs that are given one after the other."""
 
@@ -62,9 +70,11 @@ class Intake:
 
     async def offer(self, course: Course[Inputs, Answer]) -> None:
         """Offer the next one, if it is wanted."""
-        if course.wants_more:
-            offer_next(course, self._inputs)
-            await asyncio.sleep(0)  # what was offered before goes out meanwhile
+        if not course.wants_more:
+            return
+        for item in take_next(course, self._inputs):
+            await _offer(course, item)
+        await asyncio.sleep(0)  # what was offered before goes out meanwhile
 
     def has_more(self, course: Course[Inputs, Answer]) -> bool:
         """Say whether another one can be offered now, or the end of all."""
@@ -97,7 +107,7 @@ class AsyncIntake(Intake):
         except Exception as error:  # noqa: BLE001 - the caller gets it, after what was asked before
             course.end(error)
         else:
-            course.offer(item, monotonic())
+            await _offer(course, item)
 
     def has_more(self, course: Course[Inputs, Answer]) -> bool:
         """Say whether another one can be waited for, or all have ended."""

@@ -164,7 +164,8 @@ def stream(
     try:
         while not course.is_done:
             if course.wants_more:
-                offer_next(course, inputs)
+                for item in take_next(course, inputs):
+                    course.offer(item, monotonic())
             wire.receive(0)  # what came while the caller was elsewhere is not late
             wire.send()
             wire.receive(0)
@@ -177,16 +178,15 @@ def stream(
         wire.close()
 
 
-def offer_next(course: Course[Inputs, Answer], inputs: Iterator[Inputs]) -> None:
-    """Offer a course the next of its inputs, or their end."""
+def take_next(course: Course[Inputs, Answer], inputs: Iterator[Inputs]) -> list[Inputs]:
+    """Return the next of the inputs of a course; none where they have ended, which the course is told."""
     try:
-        item = next(inputs)
+        return [next(inputs)]
     except StopIteration:
         course.end()
     except Exception as error:  # noqa: BLE001 - the caller gets it, after what was asked before
         course.end(error)
-    else:
-        course.offer(item, monotonic())
+    return []
 
 
 class _ThreadWire(Wire[Answer]):

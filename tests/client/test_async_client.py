@@ -3,6 +3,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from strata_client import (
     Retries,
     Unavailable,
 )
+from strata_client._calls import Call, Conversation
 from waiting import wait_until
 
 Peer = Callable[..., AbstractContextManager[str]]
@@ -70,6 +72,69 @@ def test_both_clients_answer_the_same(tiny: ServerProcess, picture: Path) -> Non
             client.diff("tiny:1", "tiny:12", IMAGES),
         ]
     assert_close(activations["double"], tiny_answer(IMAGES)["double"])
+
+
+class Noting(dict[str, Any]):
+    """Arrays that note the threads in which they are taken."""
+
+    def __getitem__(self, name: str) -> Any:
+        self.threads = {*getattr(self, "threads", ()), threading.get_ident()}
+        return super().__getitem__(name)
+
+
+class Unopened(PathLike[str]):
+    """A path that notes the threads in which it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.threads: set[int] = set()
+
+    def __fspath__(self) -> str:
+        self.threads.add(threading.get_ident())
+        return str(self.path)
+
+
+def test_files_and_large_arrays_are_written_beside_the_loop_and_small_ones_in_it(
+    tiny: ServerProcess, picture: Path
+) -> None:
+    small, large = Noting(image=IMAGES), Noting(image=np.resize(IMAGES, (20_000, SIDE, SIDE, 1)))
+    path = Unopened(picture)
+
+    async def ask() -> int:
+        async with AsyncClient(tiny.grpc) as client:
+            await client.predict(small, top=0)
+            await client.predict(large, top=0)
+            await client.predict(path)
+            assert len([each async for each in client.stream([path, path])]) == 2
+        return threading.get_ident()
+
+    loop = asyncio.run(ask())
+    assert small.threads == {loop}
+    assert loop not in large.threads | path.threads
+
+
+def test_large_answers_are_read_beside_the_loop_and_joined_there(peer: Peer) -> None:
+    names = iter(["x", "x" * 2**21, "x", "x"])
+    threads = []
+
+    def read(_: bytes) -> None:
+        threads.append(threading.get_ident())
+
+    def converse(call: Call[None]) -> Conversation[None]:
+        yield call
+        yield call
+        threads.append(threading.get_ident())
+        yield [call, call]
+        threads.append(threading.get_ident())
+
+    async def ask(address: str) -> int:
+        async with AsyncClient(address) as client:
+            await client._hold(converse(Call("/strata.v1.CatalogService/ListModels", b"", read)), 20)
+        return threading.get_ident()
+
+    with peer({"ListModels": lambda *_: ListModelsResponse(models=[{"name": next(names)}])}) as address:
+        loop = asyncio.run(ask(address))
+    assert [each == loop for each in threads] == [True, False, True, True, True, False]
 
 
 def test_tasks_ask_at_the_same_time(tiny: ServerProcess) -> None:
