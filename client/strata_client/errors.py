@@ -17,7 +17,7 @@ StrataError
 A value of the wrong Python type is a TypeError, and a file that cannot be read an OSError, as everywhere.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class StrataError(Exception):
@@ -102,5 +102,10 @@ class MissingExtra(StrataError):
 
     def __init__(self, extra: str, package: str) -> None:
         """Take the extra, empty where the package itself is what to install, and the package."""
+        self.extra, self.package = extra, package
         what = f"'strata-client[{extra}]'" if extra else package
         super().__init__(f"{package} is not installed: pip install {what}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes it in another process: an exception is made of its text otherwise."""
+        return type(self), (self.extra, self.package)

@@ -1,5 +1,6 @@
 import inspect
 import operator
+import pickle
 import subprocess
 import sys
 
@@ -53,6 +54,13 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_exists_and_is_listed() -> None:
     assert set(strata_client.__all__) <= set(dir(strata_client))
     assert all(getattr(strata_client, name).__doc__ for name in strata_client.__all__)
+
+
+@pytest.mark.parametrize("extra", ["plots", ""])
+def test_an_error_of_another_process_is_the_same(extra: str) -> None:
+    error = strata_client.MissingExtra(extra, "matplotlib")
+    found = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(found), str(found)) == (type(error), str(error))
 
 
 def test_another_name_is_an_attribute_error() -> None:
