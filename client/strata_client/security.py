@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from strata_client.errors import InvalidArgument
+
+File: TypeAlias = "str | os.PathLike[str] | bytes"
+"""A path, or the bytes of a file."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +20,11 @@ class TLS:
     Each of the three is a PEM file by its path, or the bytes of one. A path is read once, when a client is made.
     """
 
-    authority: Path | bytes | None = None
+    authority: File | None = None
     """The certificates that the server's must be signed by; None for those that gRPC comes with."""
-    certificate: Path | bytes | None = None
+    certificate: File | None = None
     """The client's own, with those between it and its authority; only with `key`."""
-    key: Path | bytes | None = field(default=None, repr=False)
+    key: File | None = field(default=None, repr=False)
     """The private key of `certificate`, without a password."""
     server_name: str | None = None
     """The name that must stand in the server's certificate; None for the host of the address."""
@@ -52,19 +57,22 @@ def read_identity(tls: TLS) -> Identity:
     )
     for value, what in ((tls.authority, "authority"), (tls.certificate, "certificate")):
         _check_certificates(getattr(identity, what), _name(value, what))
-    if isinstance(tls.certificate, Path) and isinstance(tls.key, Path):
-        _check_pair(tls.certificate, tls.key)
+    if isinstance(tls.certificate, str | os.PathLike) and isinstance(tls.key, str | os.PathLike):
+        _check_pair(Path(tls.certificate), Path(tls.key))
     return identity
 
 
-def _name(value: Path | bytes | None, what: str) -> str:
-    return str(value) if isinstance(value, Path) else what
+def _name(value: File | None, what: str) -> str:
+    return os.fspath(value) if isinstance(value, str | os.PathLike) else what
 
 
-def _read(value: Path | bytes | None, what: str, kind: str) -> bytes | None:
+def _read(value: File | None, what: str, kind: str) -> bytes | None:
     if value is None:
         return None
-    data = value.read_bytes() if isinstance(value, Path) else value
+    # The complaint about such a path would show it, and it may be a key.
+    if isinstance(value, str) and "-----BEGIN " in value:
+        raise InvalidArgument(f"tls: {what}: expected a path or bytes; received the text of a file")
+    data = value if isinstance(value, bytes) else Path(value).read_bytes()
     if b"-----BEGIN " not in data or f"{kind}-----".encode() not in data:
         raise InvalidArgument(f"tls: {_name(value, what)}: expected PEM with a {kind.lower()}; received none")
     return data

@@ -61,7 +61,7 @@ def answer(_: object, context: grpc.ServicerContext) -> ListModelsResponse:
 
 
 def test_a_server_is_trusted_whose_certificate_the_authority_has_signed(secure: str, files: Files) -> None:
-    for authority in (files.authority, files.authority.read_bytes()):
+    for authority in (files.authority, str(files.authority), files.authority.read_bytes()):
         with Client(secure, tls=TLS(authority)) as client:
             assert client.models() == []
 
@@ -88,8 +88,9 @@ def test_without_tls_a_secure_server_is_not_understood(secure: str) -> None:
 
 def test_a_server_that_wants_a_certificate_gets_ours(mutual: str, files: Files) -> None:
     by_path = TLS(files.authority, files.certificate, files.key)
+    by_text = TLS(*map(str, (files.authority, files.certificate, files.key)))
     by_bytes = TLS(files.authority, files.certificate.read_bytes(), files.key.read_bytes())
-    for tls in (by_path, by_bytes):
+    for tls in (by_path, by_text, by_bytes):
         with Client(mutual, tls=tls) as client:
             assert client.models() == []
 
@@ -154,12 +155,13 @@ def show(error: BaseException) -> str:
 def test_a_file_that_is_none_of_its_kind_is_refused_by_name(files: Files, tmp_path: Path, place: str) -> None:
     wrong = tmp_path / "wrong.pem"
     right = TLS(files.authority, files.certificate, files.key)
-    changed: dict[str, Any] = {place: wrong}
     damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     for data in (b"", b"\x00\xff" * 100, damaged, files.authority.read_bytes() if place == "key" else damaged):
         wrong.write_bytes(data)
-        with pytest.raises(InvalidArgument, match=r"wrong\.pem: expected"):
-            Client(tls=replace(right, **changed))
+        for path in (wrong, str(wrong)):
+            changed: dict[str, Any] = {place: path}
+            with pytest.raises(InvalidArgument, match=r"wrong\.pem: expected"):
+                Client(tls=replace(right, **changed))
 
 
 def test_a_key_of_another_certificate_or_with_a_password_is_refused_by_name(files: Files, tmp_path: Path) -> None:
@@ -184,6 +186,13 @@ def test_a_certificate_is_nothing_without_its_key(files: Files) -> None:
     for tls in (TLS(certificate=files.certificate), TLS(key=files.key)):
         with pytest.raises(InvalidArgument, match="certificate and key together"):
             Client(tls=tls)
+
+
+def test_the_text_of_a_key_is_no_path_and_is_not_shown(files: Files) -> None:
+    text = files.key.read_text()
+    with pytest.raises(InvalidArgument, match="tls: key: expected a path or bytes") as caught:
+        Client(tls=TLS(files.authority, files.certificate, text))
+    assert text.splitlines()[1] not in show(caught.value)
 
 
 def test_a_key_is_not_shown(files: Files) -> None:
