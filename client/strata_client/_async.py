@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -19,7 +20,7 @@ from strata_client._streams import WINDOW, Form
 from strata_client.activations import Activations
 from strata_client.catalog import Description, Layer, Model
 from strata_client.differences import Differences
-from strata_client.errors import StrataError
+from strata_client.errors import Cancelled, StrataError
 from strata_client.health import Health
 from strata_client.predictions import Predictions
 from strata_client.reductions import Reduce
@@ -68,6 +69,7 @@ class AsyncClient:
         self._timeout_s = check_timeout(timeout_s)
         self._limits = _chunks.Limits(max_message_bytes)
         self._retries = retries
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +81,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connections; a call that still waits ends with Cancelled."""
+        self._closed.set()
         await self._transport.close()
 
     async def health(self, *, timeout_s: float | None = None) -> Health:
@@ -229,7 +232,10 @@ class AsyncClient:
                 wait_s = choose_wait(self._retries, attempt, error, ends - monotonic()) if call.is_safe else None
                 if wait_s is None:
                     raise
-            await asyncio.sleep(wait_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._closed.wait()
+                raise Cancelled("the client is closed")
             left_s, attempt = ends - monotonic(), attempt + 1
 
     async def _make_all(self, step: Iterable[Call[Any]], timeout_s: float) -> list[Any]:

@@ -212,6 +212,27 @@ def test_closing_the_client_ends_a_call_that_waits(peer: Peer) -> None:
         asyncio.run(ask(address))
 
 
+def test_closing_the_client_ends_a_wait(peer: Peer) -> None:
+    asked = threading.Event()
+
+    def refuse(_: object, context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", "20000"),))
+        context.add_callback(asked.set)
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not now")
+
+    async def ask(address: str) -> None:
+        client = AsyncClient(address, connections=1)
+        task = asyncio.create_task(client.models())
+        assert await asyncio.to_thread(asked.wait, 20)
+        await client.health()  # on the same connection: what was refused before has arrived
+        await client.close()
+        with pytest.raises(Cancelled, match="the client is closed"):
+            await asyncio.wait_for(task, 10)
+
+    with peer({"ListModels": refuse}) as address:
+        asyncio.run(ask(address))
+
+
 def test_a_server_that_is_too_slow_is_given_up(peer: Peer) -> None:
     async def ask(address: str) -> None:
         async with AsyncClient(address, timeout_s=0.3) as client:
