@@ -8,7 +8,7 @@ import grpc
 from strata.v1 import inference_pb2
 
 from strata_client import errors
-from strata_client.errors import DeadlineExceeded, ServerError, StrataError, Unavailable, Unimplemented
+from strata_client.errors import Cancelled, DeadlineExceeded, ServerError, StrataError, Unavailable, Unimplemented
 
 _ERRORS: dict[str, type[StrataError]] = {
     error.code: error
@@ -22,7 +22,7 @@ _ERRORS: dict[str, type[StrataError]] = {
         errors.PermissionDenied,
         errors.FailedPrecondition,
         Unimplemented,
-        errors.Cancelled,
+        Cancelled,
     )
 }
 
@@ -32,6 +32,9 @@ _PUSHBACK = re.compile("[0-9]{1,9}")  # anything else means never, by gRPC's rul
 
 # How gRPC itself begins when it reached nobody; anything else is a server's own text.
 _NOBODY = ("failed to connect", "connections to all backends failing", "errors resolving", "DNS resolution failed")
+# What it says where a call ends at this side, sometimes inside of that its stream was removed: `errors` says it better.
+_OF_THIS_SIDE = ("Deadline Exceeded", "Channel closed!", "Locally cancelled by application!")
+_REMOVED = re.compile(r"Stream removed \((?P<why>.*)\)", re.DOTALL)
 # What the cause follows where encryption failed, and there it has parts of its own.
 _OF_TLS = "OPENSSL_internal:"
 
@@ -48,19 +51,19 @@ def translate(error: Exception, address: str, timeout_s: float) -> StrataError:
     """Return the error of ours for one that gRPC raises; raise it where it is not gRPC's."""
     if isinstance(error, grpc.RpcError):
         failure = cast("_Failure", error)
-        ours = name_error(failure.code().name, failure.details() or "", address, timeout_s)
+        ours = name_error(failure.code().name, _read_details(failure), address, timeout_s)
         ours.retry_after_s = _read_pushback(failure.trailing_metadata() or ())
         return ours
     # All that gRPC says of a channel that was closed before the call.
     if "closed" not in str(error):
         raise error
-    return errors.Cancelled("the client is closed")
+    return Cancelled("the client is closed")
 
 
 def name_error(code: str, details: str, address: str, timeout_s: float) -> StrataError:
     """Return the error for the name of a status code and its reason, from whoever answers at an address."""
     kind = _ERRORS.get(code, ServerError)
-    return kind(_explain(kind, details or code, address, timeout_s))
+    return kind(_explain(kind, code, details, address, timeout_s))
 
 
 def read_error(error: inference_pb2.Error) -> StrataError:
@@ -80,9 +83,21 @@ def _read_pushback(trailers: Iterable[tuple[str, str | bytes]]) -> float | None:
     return None
 
 
-def _explain(error: type[StrataError], details: str, address: str, timeout_s: float) -> str:
+def _read_details(failure: _Failure) -> str:
+    """Return the text of whoever answered; empty where there is none but gRPC's."""
+    details = failure.details() or ""
+    removed = _REMOVED.fullmatch(details)
+    why = removed["why"] if removed else details
+    return "" if why in _OF_THIS_SIDE else why
+
+
+def _explain(error: type[StrataError], code: str, details: str, address: str, timeout_s: float) -> str:
     if error is DeadlineExceeded:
-        return f"no answer from {address} within {timeout_s:.4g} s: {details}"
+        late = f"no answer from {address} within {timeout_s:.4g} s"
+        return f"{late}: {details}" if details else late
+    if error is Cancelled and not details:
+        return "the client is closed"
+    details = details or code
     if error is Unavailable and details.startswith(_NOBODY):
         # The cause stands last, after the addresses that were tried.
         tried = details.removesuffix(": OK").rstrip("]")

@@ -8,7 +8,7 @@ import grpc
 import pytest
 import strata_client
 from strata.v1.catalog_pb2 import ListModelsResponse
-from strata_client import Client
+from strata_client import Client, _status
 
 Peer = Callable[..., AbstractContextManager[str]]
 
@@ -68,7 +68,7 @@ def test_a_server_that_is_too_slow_is_given_up(peer: Peer, *, own: bool) -> None
     # Long enough for the server to be reached; each call can have its own.
     default_s, call_s = (20.0, 0.5) if own else (0.5, None)
     with peer({"ListModels": wait}) as address, Client(address, timeout_s=default_s) as client:
-        with pytest.raises(strata_client.DeadlineExceeded, match=rf"no answer from {address} within 0.5 s"):
+        with pytest.raises(strata_client.DeadlineExceeded, match=rf"no answer from {address} within 0.5 s$"):
             client.models(timeout_s=call_s)
         assert asked.is_set()
 
@@ -96,7 +96,32 @@ def test_closing_the_client_ends_a_call_that_waits(peer: Peer) -> None:
         assert asked.wait(20)
         client.close()
         thread.join(20)
-    assert [type(error) for error in caught] == [strata_client.Cancelled]
+    assert [(type(error), str(error)) for error in caught] == [(strata_client.Cancelled, "the client is closed")]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "text"),
+    [
+        ("DEADLINE_EXCEEDED", "Stream removed (Deadline Exceeded)", "no answer from a:1 within 2 s"),
+        ("DEADLINE_EXCEEDED", "the queue is long", "no answer from a:1 within 2 s: the queue is long"),
+        ("CANCELLED", "Stream removed (Channel closed!)", "the client is closed"),
+        ("CANCELLED", "by the server", "by the server"),
+        ("UNAVAILABLE", "Stream removed (Socket closed)", "a:1: Socket closed"),
+        ("UNKNOWN", "", "a:1: UNKNOWN"),
+    ],
+)
+def test_grpcs_own_words_do_not_stand_beside_ours(code: str, details: str, text: str) -> None:
+    class Failure(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode[code]
+
+        def details(self) -> str:
+            return details
+
+        def trailing_metadata(self) -> None:
+            pass
+
+    assert str(_status.translate(Failure(), "a:1", 2)) == text
 
 
 def test_a_closed_client_says_that_it_is_closed() -> None:
