@@ -21,6 +21,7 @@ from strata_client.security import TLS, read_identity
 Token: TypeAlias = "str | Callable[[], str]"  # noqa: S105 - a type
 """What a server knows its caller by; called anew for each call where it can be called."""
 
+_MOST_BYTES = 2**31 - 1  # gRPC counts in an int
 _SENDABLE = re.compile(r"[!-~]+")
 
 
@@ -39,6 +40,10 @@ class Route:
     ) -> None:
         if connections < 1:
             raise InvalidArgument(f"connections: expected 1 or more; received {connections}")
+        if not 0 < max_message_bytes <= _MOST_BYTES:
+            raise InvalidArgument(
+                f"max_message_bytes: expected a number from 1 to {_MOST_BYTES:,}; received {max_message_bytes}"
+            )
         self.addresses = _addresses.parse(addresses)
         self.connections = connections
         self._token = token if callable(token) else None

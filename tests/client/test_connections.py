@@ -10,7 +10,15 @@ import psutil
 import pytest
 from artifacts import SIDE, write_artifact
 from processes import serving
-from strata_client import Client, DeadlineExceeded, InvalidArgument, ResourceExhausted, StrataError, Unavailable
+from strata_client import (
+    AsyncClient,
+    Client,
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    StrataError,
+    Unavailable,
+)
 from strata_client._connections import Connection, Connections
 from waiting import wait_until
 
@@ -112,6 +120,13 @@ def test_where_all_addresses_rest_all_are_asked() -> None:
     for name in ("a:1", "b:1"):
         end(connections, [connections.take(name)], Unavailable())
     assert {connections.take().address.name for _ in range(2)} == {"a:1", "b:1"}
+
+
+@pytest.mark.parametrize("count", [0, -1, 2**31])
+def test_a_size_that_no_message_can_have_is_refused(count: int) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(InvalidArgument, match=f"max_message_bytes: expected a number from 1 .*; received {count}"):
+            kind("localhost:9", max_message_bytes=count)
 
 
 def test_no_connection_is_refused() -> None:
