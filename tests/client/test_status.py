@@ -118,8 +118,8 @@ def test_grpcs_own_words_do_not_stand_beside_ours(code: str, details: str, text:
         def details(self) -> str:
             return details
 
-        def trailing_metadata(self) -> None:
-            pass
+        def trailing_metadata(self) -> tuple[Any, ...]:
+            return ()
 
     assert str(_status.translate(Failure(), "a:1", 2)) == text
 
