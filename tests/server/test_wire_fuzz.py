@@ -27,11 +27,11 @@ from mutations import Mutator
 from onnx import TensorProto, helper
 from PIL import Image
 from processes import ServerProcess, serving
-from strata.v1 import catalog_pb2, inference_pb2, tensor_pb2
+from strata.v1 import catalog_pb2, inference_pb2, repository_pb2, tensor_pb2
 from strata_server.rpc.open_inference import open_inference_pb2 as oip
 from wire import connect, tensors
 
-FILES = (catalog_pb2, inference_pb2, oip, health_pb2, reflection_pb2)
+FILES = (catalog_pb2, inference_pb2, repository_pb2, oip, health_pb2, reflection_pb2)
 METHODS: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
     for file in FILES
@@ -186,6 +186,8 @@ def seeds() -> dict[type[Message], list[Message]]:
         oip.RepositoryIndexRequest(ready=True),
         load,
         oip.RepositoryModelUnloadRequest(model_name="tiny"),
+        repository_pb2.LoadModelRequest(name="tiny"),
+        repository_pb2.UnloadModelRequest(name="tiny"),
         region,
         oip.CudaSharedMemoryRegisterRequest(name="region", raw_handle=b"x" * 64, byte_size=64),
         log,
