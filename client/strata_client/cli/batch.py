@@ -1,6 +1,5 @@
 """`strata batch`."""
 
-import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ def _count(
     "--ask-above",
     default=10.0,
     show_default="10",
-    type=click.FloatRange(min=0),
+    type=options.Number(0),
     metavar="GIB",
     help="Ask before a result that is larger.",
 )
@@ -81,7 +80,7 @@ def _count(
     "patience_s",
     default=300.0,
     show_default="300",
-    type=click.FloatRange(min=0),
+    type=options.Number(0),
     metavar="SECONDS",
     help="How long to go on when no server answers.",
     section=_WORK,
@@ -145,8 +144,6 @@ def batch(  # noqa: PLR0913 - one for each option
 
     if not out:
         raise click.BadParameter("expected a path or URL; received none", param_hint="--out")
-    if math.isnan(ask_above):
-        raise click.BadParameter("expected a number of GiB; received NaN", param_hint="--ask-above")
     access = Access(artifact=artifact) if artifact else Access(server.addresses, options=server.settings())
     cluster = Cluster(ray_address, ray_actors) if engine == "ray" else None
     with _as_failure(), ExitStack() as stack:
