@@ -67,6 +67,8 @@ class Connections(Generic[Channel]):
         self._lock = threading.Lock()
         self._turns = count(1)
         self._is_closed = False
+        self._was_reached = False
+        """Whether any server has ever answered."""
         self._addresses: dict[str, Address[Channel]] = {name: Address(name) for name in addresses}
         for address in self._addresses.values():
             self._open(address)
@@ -92,6 +94,7 @@ class Connections(Generic[Channel]):
         """Take a connection back, and note how its call ended; where it was too late, after how long."""
         with self._lock:
             connection.calls -= 1
+            self._note_reached(error)
             address = connection.address
             if error is None:
                 connection.failed = address.failures = 0
@@ -105,6 +108,13 @@ class Connections(Generic[Channel]):
                 # Who hangs costs each caller a whole timeout, who is away almost nothing.
                 address.rests_until = now + (max(rest_s, timeout_s) if isinstance(error, DeadlineExceeded) else rest_s)
                 address.failures += 1
+
+    def _note_reached(self, error: StrataError | None) -> None:
+        if isinstance(error, Unavailable) and error.is_unreached:
+            # Where there was a server before, it may be starting again.
+            error.is_unreached = not self._was_reached
+        elif not isinstance(error, DeadlineExceeded | Cancelled):
+            self._was_reached = True
 
     def close(self) -> list[Channel]:
         """Lend none any more, and return the channels, which are to be closed."""

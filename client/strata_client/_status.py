@@ -53,6 +53,8 @@ def translate(error: Exception, address: str, timeout_s: float) -> StrataError:
         failure = cast("_Failure", error)
         ours = name_error(failure.code().name, _read_details(failure), address, timeout_s)
         ours.retry_after_s = _read_pushback(failure.trailing_metadata() or ())
+        if isinstance(ours, Unavailable):
+            ours.is_unreached = (failure.details() or "").startswith(_NOBODY)
         return ours
     # All that gRPC says of a channel that was closed before the call.
     if "closed" not in str(error):

@@ -57,6 +57,8 @@ class Unavailable(StrataError):
     """No server answers at the address, or it takes no more requests."""
 
     code = "UNAVAILABLE"
+    is_unreached: bool = False
+    """Whether no server has ever answered the client that asked: its address may be a wrong one."""
 
 
 class Unauthenticated(StrataError):

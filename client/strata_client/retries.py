@@ -17,16 +17,20 @@ class Retries:
     gRPC's own retries are off: they stay on the connection that failed, and are five attempts at most.
     """
 
-    attempts: int = 4
-    """The first one included; 1 never repeats."""
+    attempts: int = 8
+    """The first one included; 1 never repeats. As it stands, a server may take some seconds to start again."""
+    attempts_unreached: int = 4
+    """The same as long as no server has ever answered the client, and not more than `attempts`: a wrong address is
+    told within a second."""
     first_wait_s: float = 0.1
     """The longest wait before the second attempt."""
     longest_wait_s: float = 5.0
     """What the waits grow to, beside what the server asked for."""
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InvalidArgument(f"attempts: expected 1 or more; received {self.attempts}")
+        for name in ("attempts", "attempts_unreached"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name}: expected 1 or more; received {getattr(self, name)}")
         if not 0 <= self.first_wait_s <= self.longest_wait_s < float("inf"):
             raise InvalidArgument(
                 "first_wait_s, longest_wait_s: expected seconds from 0, the first not above the longest; "
@@ -43,7 +47,9 @@ def choose_wait(retries: Retries, attempt: int, error: StrataError, left_s: floa
         error: how it failed.
         left_s: the time that the call still has.
     """
-    if attempt >= retries.attempts or not _is_passing(error):
+    is_unreached = isinstance(error, Unavailable) and error.is_unreached
+    attempts = min(retries.attempts, retries.attempts_unreached) if is_unreached else retries.attempts
+    if attempt >= attempts or not _is_passing(error):
         return None
     # Without the bound on the exponent a float would overflow, and no wait doubles that often.
     doubled_s = min(retries.longest_wait_s, retries.first_wait_s * 2 ** min(attempt - 1, 60))

@@ -90,6 +90,36 @@ def test_attempts_are_counted_and_the_last_error_says_when_to_come_back(peer: Pe
     assert (refusing.calls, caught.value.retry_after_s) == (3, 0.002)
 
 
+def test_a_server_that_is_gone_is_asked_more_often_than_one_that_was_never_there(peer: Peer) -> None:
+    attempts = []
+
+    def note() -> str:
+        attempts.append(1)
+        return "token"
+
+    def ask(client: Client) -> int:
+        attempts.clear()
+        with pytest.raises(Unavailable, match="no server answers"):
+            client.models()
+        return len(attempts)
+
+    retries = Retries(attempts=6, attempts_unreached=2, first_wait_s=0.001, longest_wait_s=0.001)
+    with peer({"ListModels": Refusing(0, "")}) as address:
+        client = Client(address, token=note, retries=retries)
+        client.models()
+    with client, Client(address, token=note, retries=retries) as fresh:
+        assert (ask(client), ask(fresh)) == (6, 2)
+
+
+def test_as_it_stands_a_lost_server_is_asked_eight_times_and_one_that_was_never_reached_four() -> None:
+    lost, unreached = Unavailable(), Unavailable()
+    unreached.is_unreached = True
+    assert choose_wait(Retries(), 7, lost, 30) is not None
+    assert choose_wait(Retries(), 8, lost, 30) is None
+    assert choose_wait(Retries(), 3, unreached, 30) is not None
+    assert choose_wait(Retries(), 4, unreached, 30) is None
+
+
 def test_one_attempt_never_repeats(peer: Peer) -> None:
     refusing = Refusing(1, "UNAVAILABLE")
     with (
@@ -182,7 +212,7 @@ def test_a_wait_is_at_least_what_the_server_wants() -> None:
     waits = [choose_wait(Retries(), 1, busy, 30) for _ in range(100)]
     assert all(wait and 2 <= wait <= 2.1 for wait in waits)
     assert choose_wait(Retries(), 1, busy, 2.0) is None
-    assert choose_wait(Retries(), 4, busy, 30) is None
+    assert choose_wait(Retries(), 8, busy, 30) is None
     assert choose_wait(Retries(), 1, NotFound(), 30) is None
 
 
@@ -190,6 +220,7 @@ def test_a_wait_is_at_least_what_the_server_wants() -> None:
     "numbers",
     [
         {"attempts": 0},
+        {"attempts_unreached": 0},
         {"first_wait_s": -1},
         {"longest_wait_s": float("inf")},
         {"first_wait_s": 2, "longest_wait_s": 1},

@@ -34,9 +34,10 @@ def test_every_status_is_an_error_of_ours_with_the_servers_text(peer: Peer, stat
     def refuse(_: object, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode[status], "the reason")
 
+    quick = strata_client.Retries(first_wait_s=0, longest_wait_s=0)
     with (
         peer({"ListModels": refuse}) as address,
-        Client(address) as client,
+        Client(address, retries=quick) as client,
         pytest.raises(strata_client.StrataError) as caught,
     ):
         client.models()
