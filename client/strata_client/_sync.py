@@ -218,6 +218,9 @@ class Client:
         connection breaks is sent again, and so is what a server had no room for, as `retries` says. Whoever leaves the
         loop early ends the call.
 
+        Inputs are taken in the caller's own thread: while a live source has none, no answer is given either. Where
+        answers must not wait for the next input, use `AsyncClient` with an asynchronous source.
+
         Args:
             inputs: each as `predict` takes them, sent in one request: a row, or a few.
             layers: as in `activations`; without them predictions are given.
@@ -233,7 +236,8 @@ class Client:
         Raises:
             InvalidArgument: what is asked cannot be meant, whatever the inputs.
             Cancelled: while it runs: the client was closed.
-            Exception: while it runs: what `inputs` has raised, or what enters no network, once all before is given.
+            Exception: while it runs: what `inputs` has raised, the OSError of a path that cannot be read, or the
+                TypeError of what enters no network, once all before is given.
         """
         timeout_s = self._timeout_s if timeout_s is None else check_timeout(timeout_s)
         max_bytes, rows = self._limits.request_bytes, iter(inputs)
