@@ -149,10 +149,10 @@ def test_an_error_of_the_inputs_reaches_the_caller_after_the_answers_before_it(t
             next(stream)
         with pytest.raises(TypeError, match="inputs: expected a numpy array"):
             list(client.stream([rows(), 7]))  # type: ignore[list-item]
-        stream = client.stream([rows(), "none.png"])
-        assert isinstance(next(stream), Predictions)
+        paths = client.stream([rows(), "none.png"])
+        assert isinstance(next(paths), Predictions)
         with pytest.raises(FileNotFoundError):
-            next(stream)
+            next(paths)
     with pytest.raises(OSError, match="no disk"):
         asyncio.run(take(AsyncClient(tiny.grpc), fail_after(3, OSError("no disk")), ["scores"]))
 
