@@ -8,14 +8,23 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from strata_client.batch.errors import JobFailed
-from strata_client.errors import DeadlineExceeded, NotFound, ResourceExhausted, StrataError, Unavailable
+from strata_client.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    NotFound,
+    ResourceExhausted,
+    ServerError,
+    StrataError,
+    Unavailable,
+)
 
 _T = TypeVar("_T")
 
 _FIRST_WAIT_S = 0.2
 _LONGEST_WAIT_S = 5.0
-# What passes: a server that is replaced may lack the model for a while.
-_PASSING = (Unavailable, DeadlineExceeded, NotFound, ResourceExhausted)
+# What passes: a server that is replaced may lack the model for a while, and one that stops may cut answers short.
+_PASSING = (Unavailable, DeadlineExceeded, NotFound, ResourceExhausted, Cancelled, ServerError)
+_MOST_FAILURES = 1  # after so many of one call it is taken to be what was sent that makes a server fail
 
 
 class Patience:
@@ -50,7 +59,7 @@ class Patience:
             try:
                 answer = call()
             except _PASSING as error:
-                if isinstance(error, once) or _is_final(error):
+                if isinstance(error, once) or _is_final(error, tries):
                     raise
                 self._wait(error, began, tries)
                 tries += 1
@@ -67,6 +76,9 @@ class Patience:
             raise JobFailed("stopped") from error
 
 
-def _is_final(error: StrataError) -> bool:
-    """Say whether a request is over a fixed limit: who has too much to do says when to come again."""
+def _is_final(error: StrataError, tries: int) -> bool:
+    """Say whether it would be the same again: a request over a fixed limit, or one that a server fails over."""
+    if isinstance(error, ServerError):
+        return tries >= _MOST_FAILURES
+    # Who has too much to do says when to come again.
     return isinstance(error, ResourceExhausted) and error.retry_after_s is None

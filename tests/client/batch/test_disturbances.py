@@ -78,7 +78,7 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_row(
     server.kill()
     job.go_on()  # it asks, and nobody is there
     with serving(tmp_path / "models-2", "--grpc-port", server.grpc.rpartition(":")[2]):
-        assert job.end() == 0
+        assert job.end() == 0, job.errors
     assert read_bytes(tmp_path / "out") == undisturbed
 
 
@@ -94,7 +94,7 @@ def test_one_server_of_two_may_go_and_the_other_answers(
     job.hold(tmp_path / "out", 3)
     job.go_on()
     server.signal_stop()
-    assert job.end() == 0
+    assert job.end() == 0, job.errors
     assert read_bytes(tmp_path / "out") == undisturbed
 
 
@@ -116,7 +116,7 @@ def test_another_artifact_under_the_same_version_ends_the_job_and_leaves_nothing
     server.kill()
     with serving(write_models(tmp_path, factor=3), "--grpc-port", server.grpc.rpartition(":")[2]):
         job.go_on()
-        assert job.end() == 1
+        assert job.end() == 1, job.errors
     assert "tiny:1 is another artifact than this job began with" in job.errors
     left = read_bytes(tmp_path / "out")
     assert len(left) < len(undisturbed)
@@ -135,7 +135,7 @@ def test_a_job_whose_server_stays_away_fails_and_can_be_gone_on_with(
     job.hold(tmp_path / "out", 3)
     server.kill()
     job.go_on()
-    assert job.end() == 1
+    assert job.end() == 1, job.errors
     assert "no answer for" in job.errors.splitlines()[-1]
     assert begin(tiny.grpc, many, "--out", tmp_path / "out", *SLOWLY).end() == 0
     assert read_bytes(tmp_path / "out") == undisturbed

@@ -5,10 +5,12 @@ import pytest
 from strata_client.batch.errors import JobFailed
 from strata_client.batch.patience import Patience
 from strata_client.errors import (
+    Cancelled,
     DeadlineExceeded,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
+    ServerError,
     StrataError,
     Unavailable,
 )
@@ -31,7 +33,17 @@ def busy() -> ResourceExhausted:
     return error
 
 
-@pytest.mark.parametrize("error", [Unavailable("away"), DeadlineExceeded("late"), NotFound("replaced"), busy()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unavailable("away"),
+        DeadlineExceeded("late"),
+        NotFound("replaced"),
+        Cancelled("cut short"),
+        ServerError("once"),
+        busy(),
+    ],
+)
 def test_what_passes_is_waited_for(error: StrataError) -> None:
     assert Patience(30).insist(failing(error, 1)) == "answered"
 
@@ -40,6 +52,11 @@ def test_what_passes_is_waited_for(error: StrataError) -> None:
 def test_what_would_be_the_same_again_is_raised_at_once(error: StrataError) -> None:
     with pytest.raises(type(error)):
         Patience(30).insist(failing(error, 1))
+
+
+def test_a_server_that_fails_again_over_the_same_is_believed() -> None:
+    with pytest.raises(ServerError):
+        Patience(30).insist(failing(ServerError("again"), 2))
 
 
 def test_what_a_caller_can_help_itself_is_left_to_it() -> None:
