@@ -59,7 +59,7 @@ class Block:
     @property
     def failed(self) -> int:
         """How many of the rows failed."""
-        return sum(failure is not None for failure in self.failures)
+        return len(self.failures) - self.failures.count(None)
 
     def cut(self, start: int, stop: int) -> Block:
         """Return the rows from `start` up to but without `stop`; the tensors are views, not copies."""
@@ -76,12 +76,15 @@ class Block:
 
         A file's name may hold bytes that are no UTF-8: they are written as in `names.escape`.
         """
-        return {
-            "key": [_encodable(key) for key in self.keys],
-            "label": [None if label is None else _encodable(label) for label in self.labels],
-            "error_code": [None if failure is None else failure.code for failure in self.failures],
-            "error": [None if failure is None else _encodable(failure.reason) for failure in self.failures],
-        }
+        names = {label: None if label is None else _encodable(label) for label in set(self.labels)}  # few, of many rows
+        if not self.failed:
+            codes: list[str | None] = [None] * len(self)
+            reasons = codes
+        else:
+            codes = [None if failure is None else failure.code for failure in self.failures]
+            reasons = [None if failure is None else _encodable(failure.reason) for failure in self.failures]
+        keys: list[str | None] = [_encodable(key) for key in self.keys]
+        return {"key": keys, "label": [names[label] for label in self.labels], "error_code": codes, "error": reasons}
 
 
 def join(blocks: Sequence[Block]) -> Block:

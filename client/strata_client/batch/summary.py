@@ -25,6 +25,8 @@ class Summary:
     def count(self, block: Block) -> None:
         """Count the rows of a block."""
         self.asked += len(block)
+        if not block.failed:
+            return
         for key, failure in zip(block.keys, block.failures, strict=True):
             if failure is not None:
                 self.codes[failure.code] += 1

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
 
+from strata_client.activity import Array
 from strata_client.batch.access import Access
 from strata_client.batch.asking import Asker
 from strata_client.batch.blocks import Block, Format, Found, Layout, Part, join
@@ -19,7 +20,7 @@ from strata_client.batch.job import Manifest
 from strata_client.batch.patience import Patience
 from strata_client.batch.place import Place
 from strata_client.batch.room import Room
-from strata_client.batch.rows import Row
+from strata_client.batch.rows import Failure, Row
 from strata_client.errors import InvalidArgument
 
 
@@ -98,7 +99,7 @@ def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
     """
     failed = _find_failed(shop, part)
     numbers = iter(failed)
-    chunks = ((part, chunk) for chunk in _bound(_pick(read, failed), shop.manifest.request_rows))
+    chunks = ((part, chunk, size) for chunk, size in _bound(_pick(read, failed), shop.manifest.request_rows))
     answers: dict[int, Block] = {}
     with contextlib.closing(_ask_ahead(shop, chunks)) as blocks:
         for block in _told((block for _, block in blocks), tell):
@@ -110,7 +111,7 @@ def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
     return shop.format.write(shop.place, shop.layout, part, shop.fingerprint, rows)
 
 
-_Chunk = tuple[Part, list[Row]]
+_Chunk = tuple[Part, list[Row], int]
 _Answer = tuple[Part, Block]
 
 
@@ -119,28 +120,26 @@ def _chunk(parts: Sequence[Part], read: Rows, rows: int) -> Iterator[_Chunk]:
     for run in _find_runs(parts):
         source = read(run[0].start, run[-1].stop)
         for part in run:
-            for chunk in _bound(islice(source, part.rows), rows):
-                yield part, chunk
+            for chunk, size in _bound(islice(source, part.rows), rows):
+                yield part, chunk, size
 
 
-def _bound(rows: Iterable[Row], most: int) -> Iterator[list[Row]]:
-    """Return rows in lists, none of them longer than `most`, or much larger than a request should be."""
+def _bound(rows: Iterable[Row], most: int) -> Iterator[tuple[list[Row], int]]:
+    """Return rows in lists, each with its bytes: not longer than `most`, nor much larger than a request should be."""
     chunk: list[Row] = []
     size = 0
     for row in rows:
         chunk.append(row)
-        size += _count_bytes(row)
+        size += len(row.value) if isinstance(row.value, bytes) else _count_bytes(row.value)
         if len(chunk) == most or size >= _REQUEST_BYTES:
-            yield chunk
+            yield chunk, size
             chunk, size = [], 0
     if chunk:
-        yield chunk
+        yield chunk, size
 
 
-def _count_bytes(row: Row) -> int:
-    if isinstance(row.value, bytes):
-        return len(row.value)
-    return sum(array.nbytes for array in row.value.values()) if isinstance(row.value, Mapping) else 0
+def _count_bytes(value: Mapping[str, Array] | Failure) -> int:
+    return sum(array.nbytes for array in value.values()) if isinstance(value, Mapping) else 0
 
 
 def _find_runs(parts: Sequence[Part]) -> Iterator[Sequence[Part]]:
@@ -170,8 +169,7 @@ def _ask_ahead(shop: Workshop, chunks: Iterator[_Chunk]) -> Generator[_Answer, N
 
     def hand_out(askers: ThreadPoolExecutor) -> None:
         try:
-            for part, rows in chunks:
-                size = sum(map(_count_bytes, rows))
+            for part, rows, size in chunks:
                 room.enter(size)
                 if stopped.is_set():
                     return

@@ -23,6 +23,8 @@ except ModuleNotFoundError as error:
 
 def write_texts(texts: Sequence[str | None]) -> Any:
     """Return text, null where there is None."""
+    if texts.count(None) == len(texts):
+        return pa.nulls(len(texts), pa.string())
     encoded = [b"" if text is None else text.encode() for text in texts]
     offsets = np.fromiter(accumulate(map(len, encoded), initial=0), np.int32, len(encoded) + 1)
     data = pa.py_buffer(b"".join(encoded))
