@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from strata_client.errors import DeadlineExceeded, InvalidArgument, Unavailable
@@ -27,12 +27,13 @@ class Access:
     """What `Client` takes beside the address; it may hold secrets."""
 
     def open(self, connections: int) -> Client:
-        """Return a client for that many requests at a time."""
+        """Return a client for that many requests at a time, which asks once: to ask again is for `Patience`."""
         import strata_client  # noqa: PLC0415 - it imports grpc, which takes its time
 
         if self.artifact:
             return strata_client.open_artifact(self.artifact, threads=self.threads)
-        return strata_client.Client(self.addresses, connections=connections, **self.options)
+        once = strata_client.Retries(attempts=1, attempts_unreached=1)
+        return strata_client.Client(self.addresses, connections=connections, retries=once, **self.options)
 
     def describe(self, model: str) -> Description:
         """Describe a model by the first server that answers: one that is away or hangs is passed over.
@@ -50,7 +51,9 @@ class Access:
         raise InvalidArgument("expected a server, or an artifact")
 
     def _open_each(self) -> Iterator[Client]:
+        import strata_client  # noqa: PLC0415 - as above
+
         if self.artifact:
             yield self.open(1)
         for address in () if self.artifact else self.addresses:
-            yield replace(self, addresses=(address,)).open(1)
+            yield strata_client.Client(address, **self.options)

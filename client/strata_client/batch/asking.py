@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,20 +48,21 @@ class Asker:
         self._patience.stop()
         self._client.close()
 
-    def ask(self, rows: Sequence[Row], columns: Sequence[Column] = ()) -> Block:
+    def ask(self, rows: Sequence[Row], columns: Sequence[Column]) -> Block:
         """Return the results of some rows, in their order.
 
         Args:
             rows: pictures, or arrays.
-            columns: what they must fit; none means that nothing is known yet, and rows that fail hold nothing.
+            columns: what they must fit.
 
         Raises:
             JobFailed: no server has answered for longer than the patience, or one with another artifact has.
             StrataError: the server refuses whatever it is asked, such as for its credentials.
         """
         pieces: list[Block] = []
-        for kind, group in _group(rows):
-            pieces += [_fail(group, columns)] if kind is Failure else self._ask_some(group, columns)
+        for cannot_be_read, group in groupby(rows, key=lambda row: isinstance(row.value, Failure)):
+            some = list(group)
+            pieces += [_fail(some, columns)] if cannot_be_read else self._ask_some(some, columns)
         return join(pieces)
 
     def _ask_some(self, rows: Sequence[Row], columns: Sequence[Column]) -> list[Block]:
@@ -68,9 +70,7 @@ class Asker:
         inputs = _stack(rows)
         try:
             answer = self._patience.insist(
-                lambda: self._client.activations(
-                    inputs, self._exits.asked, model=self._model, reduce=dict(self._exits.reductions)
-                ),
+                lambda: self._exits.ask(self._client, inputs, self._model),
                 once=(DeadlineExceeded,) if len(rows) > 1 else (),
             )
         except (InvalidArgument, ResourceExhausted, ServerError) as error:
@@ -92,17 +92,6 @@ class Asker:
                 f"{self._model} is another artifact than this job began with: "
                 f"expected {self._artifact[:12]}, received {digest[:12] or 'none, from an older server'}"
             )
-
-
-def _group(rows: Sequence[Row]) -> list[tuple[type, Sequence[Row]]]:
-    """Return runs of rows that could be read, and of rows that could not."""
-    groups: list[tuple[type, list[Row]]] = []
-    for row in rows:
-        kind = Failure if isinstance(row.value, Failure) else Row
-        if not groups or groups[-1][0] is not kind:
-            groups.append((kind, []))
-        groups[-1][1].append(row)
-    return list(groups)
 
 
 def _stack(rows: Sequence[Row]) -> Inputs:

@@ -105,8 +105,7 @@ class PartWorker:
 
         found = self._shop.format.find(self._shop.place, part)
         if found is None:
-            for _ in do_parts(self._shop, [part], read, summary.count):
-                pass
+            do_parts(self._shop, [part], read, summary.count)
         elif found.failed:  # of an earlier run, or of this one before its node was lost
             mend_part(self._shop, part, read, summary.count)
         summary.asked = rows  # more than now, where a lost node had done some of them

@@ -16,6 +16,8 @@ from strata_client.errors import InvalidArgument, NotFound
 from strata_client.reductions import NONE, Reduce, Reduction
 
 if TYPE_CHECKING:
+    from strata_client import Client
+    from strata_client._shared import Inputs
     from strata_client.activations import Activations
     from strata_client.activity import Array
     from strata_client.catalog import Description, Layer
@@ -39,6 +41,10 @@ class Exits:
         """All that a request asks for: label and score are made of one layer, asked for or not."""
         has_label_layer = not self.label_layer or self.label_layer in self.layers
         return self.layers if has_label_layer else (*self.layers, self.label_layer)
+
+    def ask(self, client: Client, inputs: Inputs, model: str) -> Activations:
+        """Ask a model for them; errors as in `Client.activations`."""
+        return client.activations(inputs, self.asked, model=model, reduce=dict(self.reductions))
 
     def split(self, answer: Activations) -> Block:
         """Return the columns of an answer; whose rows they are is for the caller to say.

@@ -15,8 +15,6 @@ from strata_client.batch.rows import Failure
 from strata_client.errors import InvalidArgument, NotFound, StrataError
 
 if TYPE_CHECKING:
-    from strata_client import Activations, Client
-    from strata_client._shared import Inputs
     from strata_client.activity import Array
     from strata_client.batch.access import Access
     from strata_client.batch.exits import Exits
@@ -41,16 +39,12 @@ def probe(
         first: StrataError | None = None
         for inputs in _draw(source, description):
             try:
-                answer = patience.insist(partial(_ask, client, inputs, description, exits), once=(NotFound,))
+                answer = patience.insist(partial(exits.ask, client, inputs, description.reference), once=(NotFound,))
             except InvalidArgument as error:
                 first = first or error
             else:
                 return find_columns(exits.split(answer))
     raise first or InvalidArgument(f"none of the first {min(source.count, _ROWS)} rows can be read")
-
-
-def _ask(client: Client, inputs: Inputs, description: Description, exits: Exits) -> Activations:
-    return client.activations(inputs, exits.asked, model=description.reference, reduce=dict(exits.reductions))
 
 
 def _draw(source: Source, description: Description) -> Iterator[Sequence[bytes] | Mapping[str, Array]]:

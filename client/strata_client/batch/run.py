@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from strata_client.batch.access import Access
 from strata_client.batch.blocks import Block, Format, Found, Layout, Part
 from strata_client.batch.cluster import Cluster, Task, do_on_cluster
+from strata_client.batch.errors import AnotherJob
 from strata_client.batch.exits import Exits, choose_exits
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest, check_same, describe_job, is_only_source, read_manifest, write_manifest
@@ -147,7 +148,7 @@ def _go_on(
         layout = lay_out(layout.columns, source.count, order.part_rows)
     here = describe_job(description, exits, source, form.name, layout)
     manifest = replace(there, request_rows=order.request_rows or there.request_rows)
-    if order.accept_source and is_only_source(there.job, here):
+    if order.accept_source and here.source not in there.sources and is_only_source(there.job, here):
         return replace(manifest, sources=(*there.sources, here.source))
     check_same(place, there, here)
     return manifest
@@ -204,8 +205,7 @@ def _do_here(
     with opened(access, batch.work) as shop:
         for part in failed:
             mend_part(shop, part, batch.source.read, tell)
-        for _ in do_parts(shop, missing, batch.source.read, tell):
-            pass
+        do_parts(shop, missing, batch.source.read, tell)
     return summary
 
 
@@ -232,7 +232,7 @@ def find_open(batch: Batch) -> tuple[list[Part], list[tuple[Part, Found]]]:
         if found is None:
             missing.append(part)
         elif found.fingerprint != batch.manifest.job.fingerprint or found.rows != part.rows:
-            raise InvalidArgument(f"{batch.place.where}: part {number} is not of this job: remove it")
+            raise AnotherJob(f"{batch.place.where}: part {number} is not of this job: remove it")
         elif found.failed:
             failed.append((part, found))
     return missing, failed

@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby, islice
+from typing import TypeAlias
 
 from strata_client.activity import Array
 from strata_client.batch.access import Access
 from strata_client.batch.asking import Asker
-from strata_client.batch.blocks import Block, Format, Found, Layout, Part, join
+from strata_client.batch.blocks import Block, Format, Layout, Part, join
 from strata_client.batch.exits import Exits
 from strata_client.batch.formats import open_format
 from strata_client.batch.job import Manifest
@@ -78,7 +79,7 @@ Tell = Callable[[Block], None]
 """Told of every block that has been answered."""
 
 
-def do_parts(shop: Workshop, parts: Sequence[Part], read: Rows, tell: Tell) -> Iterator[tuple[Part, Found]]:
+def do_parts(shop: Workshop, parts: Sequence[Part], read: Rows, tell: Tell) -> None:
     """Do parts that are not there, one after another; the next is read and asked while one is written.
 
     Raises:
@@ -89,10 +90,10 @@ def do_parts(shop: Workshop, parts: Sequence[Part], read: Rows, tell: Tell) -> I
     with contextlib.closing(_ask_ahead(shop, chunks)) as answers:
         for part, group in groupby(answers, key=lambda answer: answer[0]):
             blocks = _told((block for _, block in group), tell)
-            yield part, shop.format.write(shop.place, shop.layout, part, shop.fingerprint, blocks)
+            shop.format.write(shop.place, shop.layout, part, shop.fingerprint, blocks)
 
 
-def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
+def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> None:
     """Ask again for the rows of a part that failed, and write it anew where one of them has an answer now.
 
     Errors as in `do_parts`.
@@ -104,15 +105,16 @@ def mend_part(shop: Workshop, part: Part, read: Rows, tell: Tell) -> Found:
     with contextlib.closing(_ask_ahead(shop, chunks)) as blocks:
         for block in _told((block for _, block in blocks), tell):
             answers |= {next(numbers): block.cut(at, at + 1) for at in range(len(block))}
-    still = sum(block.failures[0] is not None for block in answers.values())
-    if still == len(failed):
-        return Found(shop.fingerprint, part.rows, still)
+    if all(block.failed for block in answers.values()):
+        return
     rows = _replace(shop.format.read(shop.place, shop.layout, part), part.start, answers)
-    return shop.format.write(shop.place, shop.layout, part, shop.fingerprint, rows)
+    shop.format.write(shop.place, shop.layout, part, shop.fingerprint, rows)
 
 
 _Chunk = tuple[Part, list[Row], int]
 _Answer = tuple[Part, Block]
+_Ahead: TypeAlias = "queue.Queue[tuple[Part, Future[Block]] | BaseException | None]"
+"""What has been handed out, in its order; last what ended the reading, or None."""
 
 
 def _chunk(parts: Sequence[Part], read: Rows, rows: int) -> Iterator[_Chunk]:
@@ -157,7 +159,7 @@ def _ask_ahead(shop: Workshop, chunks: Iterator[_Chunk]) -> Generator[_Answer, N
     A thread reads and hands out; who takes the answers holds it back, so that no more than what is on its way is
     ever in memory.
     """
-    ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None] = queue.Queue(shop.in_flight)
+    ahead: _Ahead = queue.Queue(shop.in_flight)
     stopped = threading.Event()
     room = Room(_BYTES_IN_FLIGHT)
 
@@ -192,7 +194,7 @@ def _ask_ahead(shop: Workshop, chunks: Iterator[_Chunk]) -> Generator[_Answer, N
             _drain(ahead, reader)
 
 
-def _take(ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None]) -> Iterator[_Answer]:
+def _take(ahead: _Ahead) -> Iterator[_Answer]:
     while (each := ahead.get()) is not None:
         if isinstance(each, BaseException):
             raise each
@@ -200,7 +202,7 @@ def _take(ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None])
         yield part, answer.result()
 
 
-def _drain(ahead: queue.Queue[tuple[Part, Future[Block]] | BaseException | None], reader: threading.Thread) -> None:
+def _drain(ahead: _Ahead, reader: threading.Thread) -> None:
     """Let the reader end, which may wait for room."""
     while reader.is_alive() or not ahead.empty():
         try:

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from strata_client.reductions import Reduce, Reduction
 
 _GIB = 2**30
-
-
+# Sections of the help.
 _SOURCE = "Source"
 _WORK = "Work"
 
 
-def _count(
+def _number(
     name: str, default: int, text: str, most: int | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return an option of the work that is a number from 1; a default of 0 leaves it to the command."""
@@ -72,9 +71,9 @@ def _count(
 @options.option("--image-column", default="", metavar="NAME", help="Where Parquet has several.", section=_SOURCE)
 @options.option("--key-column", default="", metavar="NAME", help="What names its rows, else numbers.", section=_SOURCE)
 @options.option("--accept-source", is_flag=True, help="Go on although files of it have changed.", section=_SOURCE)
-@_count("--in-flight", 8, "Requests on their way at a time.", most=256)
-@_count("--request-rows", 0, "Rows of a request; else as many as suit.")
-@_count("--part-rows", 0, "Rows of a part, which a crash costs at most; else as many as suit.")
+@_number("--in-flight", 8, "Requests on their way at a time.", most=256)
+@_number("--request-rows", 0, "Rows of a request; else as many as suit.")
+@_number("--part-rows", 0, "Rows of a part, which a crash costs at most; else as many as suit.")
 @options.option(
     "--patience",
     "patience_s",
@@ -104,7 +103,7 @@ def _count(
 @options.option(
     "--ray-address", default="", metavar="ADDRESS", help="HOST:PORT or auto; else a new cluster here.", section=_WORK
 )
-@_count("--ray-actors", 0, "Parts at a time; else one on each CPU.")
+@_number("--ray-actors", 0, "Parts at a time; else one on each CPU.")
 @options.with_model
 @click.pass_context
 def batch(  # noqa: PLR0913 - one for each option
@@ -188,7 +187,7 @@ def _announce(job: "Batch", limit: float, *, yes: bool) -> None:
     """Say how large the result will be, and ask where that is much, or more than there is room for."""
     layout, out = job.layout, job.order.out
     size = f"{layout.rows:,} rows of {format_size(job.row_bytes)}, {format_size(job.bytes)}"
-    parts = f"{_count_parts(layout.part_count)}{_describe_skipped(job)}"
+    parts = f"{_count_parts(layout.part_count)}{_tell_skipped(job)}"
     click.echo(escape(f"{job.manifest.job.model} to {out}: {size} in {parts}"), err=True)
     room = shutil.disk_usage(job.place.folder).free if job.place.folder else None
     is_tight = room is not None and job.most_bytes > room
@@ -212,12 +211,11 @@ def _count_parts(count: int) -> str:
     return f"{count:,} part{'' if count == 1 else 's'}"
 
 
-def _describe_skipped(job: "Batch") -> str:
-    skipped = job.source.skipped
-    if not skipped:
-        return ""
-    kinds = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(skipped.items())[:5])
-    return f"; left out: {kinds}"
+def _tell_skipped(job: "Batch") -> str:
+    from strata_client.batch.sources.patterns import describe_skipped
+
+    left_out = describe_skipped(job.source.skipped)
+    return f"; left out: {left_out}" if left_out else ""
 
 
 def _run(job: "Batch", access: "Access", cluster: "Cluster | None") -> "tuple[Summary, float]":

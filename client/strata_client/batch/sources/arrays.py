@@ -14,10 +14,13 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 
 from strata_client.batch.rows import Row
+from strata_client.batch.sources.damage import explained
 from strata_client.batch.sources.stores import MAX_FILE_BYTES, Store, check_size
-from strata_client.errors import InvalidArgument, ResourceExhausted, StrataError
+from strata_client.errors import InvalidArgument, ResourceExhausted
 
 ENDINGS = (".npy", ".npz")
+
+_EXPECTED = "an .npy or .npz file of numbers or text"
 
 _ENDING = ".npy"
 _KINDS = "biufU"  # truth values, numbers and text: what enters a network
@@ -59,7 +62,7 @@ class Rows:
         check_size(self.store, self.path, self.size)
         at_once = max(1, _BYTES_AT_ONCE // max(member.row_bytes for member in self.members))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_explained(self.store.name(self.path)))
+            stack.enter_context(explained(self.store.name(self.path), _EXPECTED))
             streams = self._open(stack)
             for first in range(self.start, self.stop, at_once):
                 count = min(at_once, self.stop - first)
@@ -117,7 +120,7 @@ def open_arrays(store: Store, path: str) -> Arrays:
         ResourceExhausted: a row is larger than a request may be.
         OSError: it cannot be read.
     """
-    with _explained(store.name(path)), store.open(path) as file:
+    with explained(store.name(path), _EXPECTED), store.open(path) as file:
         # What begins like a zip file is an .npz one, whatever its name.
         is_zip = file.read(2) == b"PK"
         members, checksums = _read_zip(file) if is_zip else _read_single(file)
@@ -199,16 +202,3 @@ def _read_rows(stream: BinaryIO, member: Member, count: int) -> np.ndarray[tuple
     if len(data) < size:
         raise InvalidArgument(f"it is cut off: {size - len(data):,} bytes of an array are missing")
     return np.frombuffer(data, member.dtype).reshape(count, *member.shape[1:])
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (InvalidArgument, ResourceExhausted) as error:
-        raise type(error)(f"{name}: {error}") from error
-    except (StrataError, OSError):
-        raise
-    except Exception as error:  # numpy and zipfile raise all kinds over bytes that are none of theirs
-        what = str(error) or type(error).__name__
-        raise InvalidArgument(f"{name}: expected an .npy or .npz file of numbers or text; {what}") from error

@@ -3,7 +3,7 @@
 import fnmatch
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from strata_client.batch.sources.keys import write_key
 
@@ -75,6 +75,11 @@ class Wanted:
     def _skip(self, ending: str) -> None:
         is_known = ending in self.skipped or len(self.skipped) < _MOST_ENDINGS
         self.skipped[write_key(ending) if is_known and len(ending) <= _LONGEST_ENDING else ""] += 1
+
+
+def describe_skipped(skipped: Mapping[str, int]) -> str:
+    """Say how many files were left out, by their endings; some of the endings where there are many."""
+    return ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(skipped.items())[:5])
 
 
 def read_ending(path: str) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 from strata_client.batch.rows import Failure, Row
 from strata_client.batch.sources.keys import explain_twice, write_key
 from strata_client.batch.sources.listing import Entry, Listing, read_place, write_place
-from strata_client.batch.sources.patterns import Wanted
+from strata_client.batch.sources.patterns import Wanted, describe_skipped
 from strata_client.batch.sources.stores import Store
 from strata_client.errors import InvalidArgument
 from strata_client.sources import PICTURE_ENDINGS
@@ -92,7 +92,7 @@ def open_pictures(store: Store, folder: str, pattern: str) -> Pictures:
 
 def explain_missing(name: str, skipped: Mapping[str, int]) -> InvalidArgument:
     """Return the error for a place without pictures."""
-    found = ", ".join(f"{count:,} {ending or 'without an ending'}" for ending, count in sorted(skipped.items())[:5])
+    found = describe_skipped(skipped)
     expected = f"pictures, which end in {', '.join(PICTURE_ENDINGS)}"
     return InvalidArgument(f"{name}: expected {expected}; received {found or 'no files'}")
 

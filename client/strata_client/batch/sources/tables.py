@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from strata_client.batch.rows import Failure, Row
+from strata_client.batch.sources.damage import explained
 from strata_client.batch.sources.keys import explain_twice, write_key
 from strata_client.batch.sources.listing import Entry, Listing
 from strata_client.batch.sources.stores import MAX_FILE_BYTES, Store, check_size, refuse_size
-from strata_client.errors import InvalidArgument, MissingExtra, StrataError
+from strata_client.errors import InvalidArgument, MissingExtra
 
 if TYPE_CHECKING:
     from strata_client.activity import Array
@@ -24,6 +25,8 @@ try:
     from pyarrow import parquet
 except ModuleNotFoundError as error:
     raise MissingExtra("batch", "pyarrow") from error
+
+_EXPECTED = "a Parquet file"
 
 _BUFFER_BYTES = 2**20  # read ahead within a column: else all of a row group's is held, packed
 _BYTES_AT_ONCE = 2**23
@@ -138,7 +141,7 @@ class Tables:
 
     def _list_keys(self) -> Iterator[Entry]:
         for piece in self._cut(0, self.count):
-            with _explained(self._store.name(piece.file.path)):
+            with explained(self._store.name(piece.file.path), _EXPECTED):
                 for batch in _read_batches(self._store, piece, [self._columns.key]):
                     yield from (Entry(_read_key(value, self._columns.key), -1) for value in batch.column(0))
 
@@ -164,7 +167,7 @@ def open_tables(
     files: list[File] = []
     count = 0
     for path, prefix in paths:
-        with _explained(store.name(path)), store.open(path) as opened, parquet.ParquetFile(opened) as table:
+        with explained(store.name(path), _EXPECTED), store.open(path) as opened, parquet.ParquetFile(opened) as table:
             found = _choose(table.schema_arrow, image_column or (columns.value if columns else ""), key_column)
             if columns is not None and found != columns:
                 raise InvalidArgument(f"expected column {columns.value!r} of {columns.type}; received {found.type}")
@@ -247,7 +250,7 @@ def _unfold(kind: Any) -> tuple[tuple[int, ...], Any]:
 def _read_batches(store: Store, piece: Piece, names: Sequence[str]) -> Iterator[Any]:
     name = store.name(piece.file.path)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_explained(name))
+        stack.enter_context(explained(name, _EXPECTED))
         file = stack.enter_context(store.open(piece.file.path))
         table = stack.enter_context(parquet.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False))
         groups, skipped = _find_groups(table.metadata, piece)
@@ -342,19 +345,3 @@ def _digest_footer(file: Any) -> str:
     length = int.from_bytes(file.read(4), "little")
     file.seek(end - _TAIL - length)
     return hashlib.sha256(file.read(length)).hexdigest()
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{name}: {error}") from error
-    except StrataError:
-        raise
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise InvalidArgument(f"{name}: expected a Parquet file; {error}") from error  # pyarrow's, of damaged bytes
-    except Exception as error:  # and so are its other errors
-        raise InvalidArgument(f"{name}: expected a Parquet file; {error}") from error

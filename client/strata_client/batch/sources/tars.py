@@ -14,15 +14,18 @@ from tarfile import TarInfo
 from typing import Any, BinaryIO, cast
 
 from strata_client.batch.rows import Failure, Row
+from strata_client.batch.sources.damage import explained
 from strata_client.batch.sources.keys import explain_twice, is_hidden, write_key
 from strata_client.batch.sources.listing import Entry, Listing
 from strata_client.batch.sources.patterns import Wanted
 from strata_client.batch.sources.pictures import explain_missing
 from strata_client.batch.sources.stores import MAX_FILE_BYTES, Store, check_size, refuse_size
-from strata_client.errors import InvalidArgument, StrataError
+from strata_client.errors import InvalidArgument
 from strata_client.sources import PICTURE_ENDINGS
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+
+_EXPECTED = "a tar"
 
 _BLOCK = 512
 _LONGEST_MAGIC = 6
@@ -53,7 +56,11 @@ class Archive:
     def open(self) -> Iterator[BinaryIO]:
         """Open it to read what is not compressed any more; what cannot be read inside says so."""
         check_size(self.store, self.path, self.size)
-        with self.store.open(self.path) as file, _explained(self.name), _unpack(file, self.packing) as unpacked:
+        with (
+            self.store.open(self.path) as file,
+            explained(self.name, _EXPECTED),
+            _unpack(file, self.packing) as unpacked,
+        ):
             yield unpacked
 
 
@@ -247,20 +254,3 @@ def _unpack_zstd(file: BinaryIO) -> BinaryIO:
     except ModuleNotFoundError as error:
         raise InvalidArgument("expected Python 3.14 or newer, which reads what zstd compressed") from error
     return cast("BinaryIO", zstd.ZstdFile(file))
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidArgument as error:
-        raise InvalidArgument(f"{name}: {error}") from error
-    except StrataError:
-        raise
-    except OSError as error:
-        # What decompresses has errors of this kind for damaged bytes; those of a disk have numbers.
-        if error.errno is not None:
-            raise
-        raise InvalidArgument(f"{name}: expected a tar; {error}") from error
-    except Exception as error:  # each compression has kinds of its own
-        raise InvalidArgument(f"{name}: expected a tar; {error}") from error
